@@ -1,0 +1,210 @@
+// Package cli holds the commands: it turns arguments into a configuration, runs the daemon, and
+// turns the result into an exit code.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"socktally/config"
+	"socktally/daemon"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1 // not delivered, or could not run
+	exitUsage  = 2 // bad usage or configuration
+)
+
+// usageError is a fault of the arguments or the configuration.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// Main runs the command that args name and returns the exit code.
+func Main(args []string, stdout, stderr io.Writer, version string) int {
+	root := newRoot(stdout, stderr, version)
+	root.SetArgs(args)
+	err := root.Execute()
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "socktally: %v\n", err)
+		return exitUsage
+	default:
+		fmt.Fprintf(stderr, "socktally: %v\n", err)
+		return exitFailed
+	}
+}
+
+func newRoot(stdout, stderr io.Writer, version string) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "socktally",
+		Short:         "Tally a host's sockets and forward the numbers",
+		Long:          "socktally reads the kernel's socket counters on a schedule and forwards them by DogStatsD or HTTP.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("unknown command %q: see socktally --help", args[0])}
+			}
+			return cmd.Help()
+		},
+		Args: cobra.ArbitraryArgs,
+	}
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())}
+	})
+	root.AddCommand(newRun(stdout, stderr, version), newOnce(stdout, stderr, version), newVersion(stdout, version))
+	return root
+}
+
+func newRun(stdout, stderr io.Writer, version string) *cobra.Command {
+	var s settings
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Read on a schedule and forward, until told to stop",
+		Long: "Read on the schedule of SOCKTALLY_SCHEDULE, the first time at once, and forward each reading.\n" +
+			"SIGTERM or SIGINT delivers what is on its way and ends within 5 s; a second one ends at once.",
+		Args: noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := s.load()
+			if err != nil {
+				return err
+			}
+			log := newLogger(stderr, cfg, cfg.LogLevel)
+			d, err := daemon.New(cfg, log, daemon.Options{Stdout: stdout, Version: version})
+			if err != nil {
+				return err
+			}
+			return runUntilSignal(d)
+		},
+	}
+	s.flags(cmd)
+	return cmd
+}
+
+// runUntilSignal runs d until the first SIGTERM or SIGINT. A second one does not wait for it.
+func runUntilSignal(d *daemon.Daemon) error {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-signals:
+		stop()
+	}
+	select {
+	case err := <-ended:
+		return err
+	case s := <-signals:
+		return fmt.Errorf("stopped at once by a second signal: %v", s)
+	}
+}
+
+func newOnce(stdout, stderr io.Writer, version string) *cobra.Command {
+	var s settings
+	cmd := &cobra.Command{
+		Use:   "once",
+		Short: "Take one reading, deliver it and end, for a crontab",
+		Long: "Take one reading, deliver it and end. Nothing is printed on success.\n" +
+			"The exit code is 0 if every sink took the reading, 1 if not, 2 for bad usage or configuration.",
+		Args: noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := s.load()
+			if err != nil {
+				return err
+			}
+			// Cron mails whatever is printed.
+			log := newLogger(stderr, cfg, max(cfg.LogLevel, slog.LevelWarn))
+			d, err := daemon.New(cfg, log, daemon.Options{Stdout: stdout, Version: version})
+			if err != nil {
+				return err
+			}
+			return d.Once()
+		},
+	}
+	s.flags(cmd)
+	return cmd
+}
+
+func newVersion(stdout io.Writer, version string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintf(stdout, "socktally %s (%s %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+}
+
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s takes no arguments, found %q: see %s --help", cmd.CommandPath(), args[0], cmd.CommandPath())}
+	}
+	return nil
+}
+
+// settings are the flags of every command that reads and forwards.
+type settings struct {
+	cmd     *cobra.Command
+	envFile string
+	forward string
+}
+
+func (s *settings) flags(cmd *cobra.Command) {
+	s.cmd = cmd
+	cmd.Flags().StringVar(&s.envFile, "env-file", config.DefaultEnvFile, "file of NAME=value lines; the environment wins over it")
+	cmd.Flags().StringVar(&s.forward, "forward", "", "comma list of dogstatsd, http, stdout; wins over SOCKTALLY_FORWARD")
+}
+
+// load overlays the env file and the flags and checks the result.
+func (s *settings) load() (config.Config, error) {
+	if err := config.OverlayEnvFile(s.envFile, s.cmd.Flags().Changed("env-file")); err != nil {
+		return config.Config{}, usageError{err}
+	}
+	overrides := config.Overrides{}
+	if s.cmd.Flags().Changed("forward") {
+		overrides["SOCKTALLY_FORWARD"] = s.forward
+	}
+	cfg, err := config.Load(overrides)
+	if err != nil {
+		return cfg, usageError{fmt.Errorf("bad configuration:\n%w", err)}
+	}
+	return cfg, nil
+}
+
+// newLogger makes the logger that cfg asks for and says what is odd about cfg.
+func newLogger(w io.Writer, cfg config.Config, level slog.Level) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler = slog.NewTextHandler(w, options)
+	if cfg.LogFormat == "json" {
+		handler = slog.NewJSONHandler(w, options)
+	}
+	log := slog.New(handler)
+	for _, warning := range cfg.Warnings {
+		log.Warn(warning)
+	}
+	return log
+}

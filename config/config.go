@@ -1,0 +1,195 @@
+// Package config turns the environment and an env file into checked settings. Every variable is
+// checked at start and all faults are reported at once.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/robfig/cron/v3"
+
+	"socktally/metric"
+)
+
+// The sinks that SOCKTALLY_FORWARD can name.
+const (
+	DogStatsD = "dogstatsd"
+	HTTP      = "http"
+	Stdout    = "stdout"
+)
+
+// Config is what the environment asks for, checked.
+type Config struct {
+	// Forward names the sinks, each once, in the order given.
+	Forward []string
+	// ScheduleSpec is the cron spec as written, Schedule its meaning.
+	ScheduleSpec string
+	Schedule     cron.Schedule
+	Scope        metric.Scope
+	// Tags are those of every sample, "key:value", without repetition.
+	Tags []string
+	// Hostname is never empty; HostnameGiven says that it was set by hand.
+	Hostname      string
+	HostnameGiven bool
+	// DogStatsDAddress is where the sink dogstatsd sends to.
+	DogStatsDAddress Address
+	// HTTPURL is the base URL of the intake, without a slash at its end.
+	HTTPURL   string
+	APIKey    Secret
+	LogLevel  slog.Level
+	LogFormat string
+	// Warnings are faults that do not stop a start, each one sentence.
+	Warnings []string
+}
+
+// Secret is a string that formatting and logging do not reveal.
+type Secret string
+
+// String returns a placeholder; convert to string for the secret itself.
+func (s Secret) String() string { return "[redacted]" }
+
+// GoString returns the same placeholder for the verb %#v.
+func (s Secret) GoString() string { return s.String() }
+
+// Overrides are settings that stand above the environment, by the name of their variable.
+type Overrides map[string]string
+
+// Load reads the environment of the process under overrides and checks it. The error joins one
+// error for each fault; each names the variable, its value unless it is secret, and what is accepted.
+func Load(overrides Overrides) (Config, error) {
+	for name, value := range overrides {
+		if err := os.Setenv(name, value); err != nil {
+			return Config{}, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	v, err := readVariables()
+	if err != nil {
+		return Config{}, err
+	}
+	c := checker{now: time.Now()}
+	cfg := c.config(v)
+	for _, name := range unknownVariables() {
+		cfg.Warnings = append(cfg.Warnings, "unknown variable "+name+" has no effect")
+	}
+	return cfg, errors.Join(c.faults...)
+}
+
+// checker gathers the faults of all variables.
+type checker struct {
+	now    time.Time
+	faults []error
+}
+
+// fault notes that the variable name cannot have value.
+func (c *checker) fault(name, value string, format string, args ...any) {
+	c.faults = append(c.faults, fmt.Errorf("%s=%q: %w", name, value, fmt.Errorf(format, args...)))
+}
+
+func (c *checker) config(v variables) Config {
+	cfg := Config{
+		ScheduleSpec: v.Schedule,
+		Forward:      c.forward(v.Forward),
+		Scope:        metric.Scope(c.oneOf("SOCKTALLY_SCOPE", v.Scope, string(metric.Host), string(metric.NetNS))),
+		Tags:         c.tags(v),
+		Hostname:     c.hostname(v.Hostname),
+		LogFormat:    c.oneOf("SOCKTALLY_LOG_FORMAT", v.LogFormat, "text", "json"),
+	}
+	cfg.HostnameGiven = v.Hostname != ""
+	var err error
+	if cfg.Schedule, err = ParseSchedule(v.Schedule, c.now); err != nil {
+		c.fault("SOCKTALLY_SCHEDULE", v.Schedule, "%w", err)
+	}
+	levels := []string{"debug", "info", "warn", "error"}
+	if c.oneOf("SOCKTALLY_LOG_LEVEL", v.LogLevel, levels...) != "" {
+		// The name is one that slog knows.
+		_ = cfg.LogLevel.UnmarshalText([]byte(v.LogLevel))
+	}
+	if slices.Contains(cfg.Forward, DogStatsD) {
+		cfg.DogStatsDAddress = c.dogStatsDAddress(v)
+	}
+	if slices.Contains(cfg.Forward, HTTP) {
+		cfg.HTTPURL, cfg.APIKey = c.httpURL(v), c.apiKey(v)
+	}
+	for name, value := range map[string]string{"DD_ENTITY_ID": v.EntityID, "DD_EXTERNAL_ENV": v.ExternalEnv} {
+		if strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) || r == '|' }) {
+			c.fault(name, value, "want printable characters and no |")
+		}
+	}
+	return cfg
+}
+
+// oneOf returns value if it is accepted, and "" otherwise.
+func (c *checker) oneOf(name, value string, accepted ...string) string {
+	if slices.Contains(accepted, value) {
+		return value
+	}
+	c.fault(name, value, "want one of %s", strings.Join(accepted, ", "))
+	return ""
+}
+
+func (c *checker) forward(list string) []string {
+	var sinks []string
+	for name := range strings.SplitSeq(list, ",") {
+		name = strings.TrimSpace(name)
+		switch {
+		case name != DogStatsD && name != HTTP && name != Stdout:
+			c.fault("SOCKTALLY_FORWARD", list, "unknown sink %q: want a comma list of %s, %s, %s", name, DogStatsD, HTTP, Stdout)
+		case slices.Contains(sinks, name):
+			c.fault("SOCKTALLY_FORWARD", list, "sink %s is named twice", name)
+		default:
+			sinks = append(sinks, name)
+		}
+	}
+	return sinks
+}
+
+// tags merges DD_TAGS, SOCKTALLY_TAGS and the three tags that have a variable of their own. As with
+// Datadog's own clients, the variable wins over the same key in a list.
+func (c *checker) tags(v variables) []string {
+	const accepted = "want tags such as role:db, between commas or spaces: a letter first, then letters, digits and _-:./, at most 200 characters"
+	var own []string
+	for _, t := range []struct{ name, key, value string }{
+		{"DD_ENV", "env", v.Env}, {"DD_SERVICE", "service", v.Service}, {"DD_VERSION", "version", v.Version},
+	} {
+		if t.value == "" {
+			continue
+		}
+		if tags, err := parseTags(t.key + ":" + t.value); err != nil || len(tags) != 1 {
+			c.fault(t.name, t.value, "want letters, digits and _-:./, at most 200 characters with the key")
+			continue
+		}
+		own = append(own, t.key+":"+t.value)
+	}
+	lists := [][]string{own}
+	for _, l := range []struct{ name, value string }{{"DD_TAGS", v.DDTags}, {"SOCKTALLY_TAGS", v.Tags}} {
+		tags, err := parseTags(l.value)
+		if err != nil {
+			c.fault(l.name, l.value, "%w: %s", err, accepted)
+		}
+		lists = append(lists, slices.DeleteFunc(tags, func(tag string) bool {
+			key, _, _ := strings.Cut(tag, ":")
+			return slices.ContainsFunc(own, func(o string) bool { return strings.HasPrefix(o, key+":") })
+		}))
+	}
+	return mergeTags(lists...)
+}
+
+func (c *checker) hostname(given string) string {
+	if given != "" {
+		if err := checkTag("host:" + given); err != nil {
+			c.fault("DD_HOSTNAME", given, "want a host name: letters, digits and _-:./")
+		}
+		return given
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		c.faults = append(c.faults, fmt.Errorf("DD_HOSTNAME is not set and the kernel's host name cannot be read: %w", err))
+	}
+	return name
+}

@@ -1,0 +1,59 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxTagLength is Datadog's limit, in characters.
+const maxTagLength = 200
+
+// parseTags splits a list of tags at commas and white space, as DD_TAGS is written, and holds each
+// to Datadog's rules: a letter first, then letters, digits and _ - : . / up to 200 characters.
+func parseTags(list string) ([]string, error) {
+	if i := strings.IndexFunc(list, unicode.IsControl); i >= 0 {
+		return nil, fmt.Errorf("character %d is the control character %q", utf8.RuneCountInString(list[:i])+1, list[i])
+	}
+	tags := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+	for _, tag := range tags {
+		if err := checkTag(tag); err != nil {
+			return nil, fmt.Errorf("tag %q: %w", tag, err)
+		}
+	}
+	return tags, nil
+}
+
+func checkTag(tag string) error {
+	if !utf8.ValidString(tag) {
+		return fmt.Errorf("is not UTF-8")
+	}
+	if utf8.RuneCountInString(tag) > maxTagLength {
+		return fmt.Errorf("is longer than %d characters", maxTagLength)
+	}
+	for i, r := range tag {
+		if i == 0 && !unicode.IsLetter(r) {
+			return fmt.Errorf("does not begin with a letter")
+		}
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-:./", r) {
+			return fmt.Errorf("holds %q", r)
+		}
+	}
+	return nil
+}
+
+// mergeTags joins lists of tags. A tag that stands in an earlier list is not repeated.
+func mergeTags(lists ...[]string) []string {
+	var merged []string
+	seen := map[string]bool{}
+	for _, list := range lists {
+		for _, tag := range list {
+			if !seen[tag] {
+				seen[tag] = true
+				merged = append(merged, tag)
+			}
+		}
+	}
+	return merged
+}

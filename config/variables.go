@@ -1,0 +1,88 @@
+package config
+
+import (
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/kelseyhightower/envconfig"
+)
+
+// variables are the environment variables as they are written. All are strings, so that one bad
+// value does not hide the next: Load checks them together. Each name is spelt in full, because
+// envconfig with a prefix also takes SCHEDULE where SOCKTALLY_SCHEDULE is not set.
+type variables struct {
+	Forward   string `envconfig:"SOCKTALLY_FORWARD" default:"dogstatsd" desc:"where samples go: a comma list of dogstatsd, http, stdout"`
+	Schedule  string `envconfig:"SOCKTALLY_SCHEDULE" default:"@every 15s" desc:"cron spec of the readings: 5 fields, or 6 with seconds first, or @every 15s; CRON_TZ=zone may precede it"`
+	Scope     string `envconfig:"SOCKTALLY_SCOPE" default:"host" desc:"host: all fields; netns: only those of the own network namespace, for a sidecar"`
+	Tags      string `envconfig:"SOCKTALLY_TAGS" desc:"tags of every sample beside DD_TAGS, such as team:net,role:db"`
+	HTTPURL   string `envconfig:"SOCKTALLY_HTTP_URL" desc:"base URL of the intake of http, such as http://127.0.0.1:8428/datadog; from DD_SITE if not set"`
+	LogLevel  string `envconfig:"SOCKTALLY_LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
+	LogFormat string `envconfig:"SOCKTALLY_LOG_FORMAT" default:"text" desc:"text or json"`
+
+	AgentHost     string `envconfig:"DD_AGENT_HOST" default:"localhost" desc:"host of the DogStatsD receiver"`
+	DogStatsDPort string `envconfig:"DD_DOGSTATSD_PORT" default:"8125" desc:"its UDP port"`
+	DogStatsDURL  string `envconfig:"DD_DOGSTATSD_URL" desc:"its address instead of host and port: udp://host:port, unix:///path (datagram or stream), unixgram:///path, unixstream:///path"`
+	APIKey        string `envconfig:"DD_API_KEY" desc:"key of the intake; needed by http unless SOCKTALLY_HTTP_URL is set"`
+	Site          string `envconfig:"DD_SITE" default:"datadoghq.com" desc:"Datadog site of the intake"`
+	Hostname      string `envconfig:"DD_HOSTNAME" desc:"host of the samples; if set, DogStatsD samples carry it as a tag too (the kernel's host name for http if not)"`
+	DDTags        string `envconfig:"DD_TAGS" desc:"tags of every sample, between commas or spaces"`
+	Env           string `envconfig:"DD_ENV" desc:"tag env"`
+	Service       string `envconfig:"DD_SERVICE" desc:"tag service"`
+	Version       string `envconfig:"DD_VERSION" desc:"tag version"`
+	EntityID      string `envconfig:"DD_ENTITY_ID" desc:"container or pod of a DogStatsD sample, for the Agent's origin detection"`
+	ExternalEnv   string `envconfig:"DD_EXTERNAL_ENV" desc:"the same, as the Datadog admission controller injects it"`
+	HTTPSProxy    string `envconfig:"HTTPS_PROXY" desc:"proxy of http, with HTTP_PROXY and NO_PROXY beside it"`
+}
+
+// Variable documents one environment variable.
+type Variable struct {
+	Name, Default, Description string
+}
+
+// Variables returns every environment variable that socktally reads, in the order of the
+// documentation.
+func Variables() []Variable {
+	var all []Variable
+	t := reflect.TypeFor[variables]()
+	for i := range t.NumField() {
+		tag := t.Field(i).Tag
+		all = append(all, Variable{tag.Get("envconfig"), tag.Get("default"), tag.Get("desc")})
+	}
+	return all
+}
+
+// readVariables reads the environment of the process. An empty value counts as none, because
+// container tools pass on variables that their user did not set.
+func readVariables() (variables, error) {
+	var v variables
+	if err := envconfig.Process("", &v); err != nil {
+		return v, err
+	}
+	value := reflect.ValueOf(&v).Elem()
+	for i, variable := range Variables() {
+		if field := value.Field(i); field.String() == "" {
+			field.SetString(variable.Default)
+		}
+	}
+	return v, nil
+}
+
+// unknownVariables returns the variables of the environment that begin with SOCKTALLY_ and have no
+// meaning: most often a misspelling.
+func unknownVariables() []string {
+	known := map[string]bool{}
+	for _, v := range Variables() {
+		known[v.Name] = true
+	}
+	var unknown []string
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, "SOCKTALLY_") && !known[name] {
+			unknown = append(unknown, name)
+		}
+	}
+	slices.Sort(unknown)
+	return unknown
+}

@@ -1,0 +1,174 @@
+// Package daemon wires the parts together: it reads on a schedule, or once, and forwards what it
+// read. It is the only package that knows all others.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/robfig/cron/v3"
+
+	"socktally/collector"
+	"socktally/config"
+	"socktally/forward"
+	"socktally/forward/dogstatsd"
+	"socktally/forward/series"
+	"socktally/metric"
+)
+
+const (
+	// stopTimeout bounds the delivery of what is on its way when the daemon is told to stop. With
+	// the attempt that is being made it stays below the 5 s that users are promised.
+	stopTimeout = 4 * time.Second
+	// onceTimeout bounds the retries of a single reading.
+	onceTimeout = 10 * time.Second
+)
+
+// Options are what a Daemon needs beside its configuration.
+type Options struct {
+	// ProcRoot is where the proc file system is mounted; "/proc" if empty.
+	ProcRoot string
+	// Stdout is where the sink stdout writes.
+	Stdout io.Writer
+	// Version names this build.
+	Version string
+}
+
+// Daemon reads and forwards. It is made by New and used by one call of Run or Once.
+type Daemon struct {
+	cfg       config.Config
+	log       *slog.Logger
+	collector *collector.Collector
+	forwarder *forward.Forwarder
+
+	mu          sync.Mutex
+	readFailing string // the error of the last reading, "" if it was whole
+}
+
+// New opens what cfg asks for. It starts no reading.
+func New(cfg config.Config, log *slog.Logger, o Options) (*Daemon, error) {
+	if o.ProcRoot == "" {
+		o.ProcRoot = "/proc"
+	}
+	c, err := collector.New(o.ProcRoot, cfg.Scope)
+	if err != nil {
+		return nil, err
+	}
+	var sinks []forward.Sink
+	for _, name := range cfg.Forward {
+		s, err := newSink(name, cfg, o)
+		if err != nil {
+			return nil, fmt.Errorf("open sink %s: %w", name, err)
+		}
+		sinks = append(sinks, s)
+	}
+	return &Daemon{cfg: cfg, log: log, collector: c, forwarder: forward.New(log, sinks...)}, nil
+}
+
+func newSink(name string, cfg config.Config, o Options) (forward.Sink, error) {
+	statsd := dogstatsd.Options{Tags: cfg.Tags}
+	if cfg.HostnameGiven {
+		// Else the Agent that receives a sample adds its own host.
+		statsd.Tags = append([]string{"host:" + cfg.Hostname}, cfg.Tags...)
+	}
+	switch name {
+	case config.DogStatsD:
+		return dogstatsd.New(cfg.DogStatsDAddress.Network, cfg.DogStatsDAddress.Target, statsd)
+	case config.Stdout:
+		return dogstatsd.NewWriter(name, o.Stdout, statsd)
+	default:
+		return series.New(series.Options{
+			URL:       cfg.HTTPURL,
+			APIKey:    string(cfg.APIKey),
+			Host:      cfg.Hostname,
+			Tags:      cfg.Tags,
+			UserAgent: "socktally/" + o.Version,
+		}), nil
+	}
+}
+
+// Run takes the first reading at once and then one on each tick of the schedule, until ctx ends. It
+// returns when every reading is delivered or given up, at most 5 s later.
+func (d *Daemon) Run(ctx context.Context) error {
+	c := cron.New(cron.WithLogger(cron.DiscardLogger))
+	c.Schedule(d.cfg.Schedule, cron.FuncJob(d.tick))
+	d.log.Info("started", "schedule", d.cfg.ScheduleSpec, "scope", string(d.cfg.Scope), "forward", d.cfg.Forward)
+	d.tick()
+	c.Start()
+
+	<-ctx.Done()
+	begin := time.Now()
+	<-c.Stop().Done()
+	stopped := make(chan []forward.Summary, 1)
+	go func() { stopped <- d.forwarder.Close() }()
+	select {
+	case all := <-stopped:
+		for _, s := range all {
+			d.log.Info("stopped", "sink", s.Sink, "sent", s.Sent, "dropped", s.Dropped, "took", time.Since(begin).Round(time.Millisecond))
+		}
+		return nil
+	case <-time.After(stopTimeout):
+		return fmt.Errorf("stop: samples were still on their way after %v and are lost", stopTimeout)
+	}
+}
+
+// tick takes the reading of one moment of the schedule, unless the one before still runs.
+func (d *Daemon) tick() {
+	if !d.mu.TryLock() {
+		d.forwarder.Count(metric.ReadingsSkipped, 1)
+		return
+	}
+	defer d.mu.Unlock()
+	now := time.Now()
+	d.read(now, d.cfg.Schedule.Next(now))
+}
+
+// Once takes one reading and waits until it is delivered. The error names each sink that did not
+// take it whole, and what could not be read.
+func (d *Daemon) Once() error {
+	now := time.Now()
+	errs := []error{d.read(now, now.Add(onceTimeout))}
+	for _, s := range d.forwarder.Drain() {
+		if s.Dropped > 0 {
+			errs = append(errs, fmt.Errorf("deliver to %s (%s): %d of %d samples lost: %w", s.Sink, s.Receiver, s.Dropped, s.Dropped+s.Sent, s.LastErr))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// read takes a reading and queues it for delivery by the deadline. What could not be read is
+// returned, counted, and logged when it changes.
+func (d *Daemon) read(now, deadline time.Time) error {
+	samples, err := d.collector.Read(now)
+	samples = append(samples, metric.Sample{
+		Name: metric.ReadingDuration, Kind: metric.Gauge, Time: now, Value: time.Since(now).Seconds(),
+	})
+	d.forwarder.Count(metric.Readings, 1)
+	if err != nil {
+		d.forwarder.Count(metric.ReadingsFailed, 1)
+	}
+	d.logChange(err)
+	d.forwarder.Forward(samples, now, deadline)
+	return err
+}
+
+// logChange logs one line when readings begin to fail, fail differently, or are whole again.
+func (d *Daemon) logChange(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	switch {
+	case text == d.readFailing:
+	case text == "":
+		d.log.Info("readings are whole again")
+	default:
+		d.log.Warn("reading is not whole", "error", err)
+	}
+	d.readFailing = text
+}

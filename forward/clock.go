@@ -1,0 +1,32 @@
+package forward
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// Clock is the time that waits and deadlines are measured by.
+type Clock interface {
+	Now() time.Time
+	After(d time.Duration) <-chan time.Time
+}
+
+type systemClock struct{}
+
+func (systemClock) Now() time.Time                         { return time.Now() }
+func (systemClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
+const (
+	backoffBase = 250 * time.Millisecond
+	backoffCap  = 30 * time.Second
+)
+
+// backoff returns how long to wait after failed attempt number attempt, counted from 0: a random
+// time between half of the full wait and all of it, so that many hosts do not return in step.
+func backoff(attempt int) time.Duration {
+	full := backoffCap
+	if attempt < 7 { // 250 ms << 7 is past the cap
+		full = backoffBase << attempt
+	}
+	return full/2 + rand.N(full/2+1)
+}

@@ -1,0 +1,233 @@
+// Package dogstatsd sends samples in the DogStatsD format, over UDP, over a unix datagram or stream
+// socket, or to any writer. The official client makes the lines and packs them into payloads;
+// this package owns the connection, so that it knows which samples went with a payload that could
+// not be written, and so that an address is looked up again after a failure.
+package dogstatsd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/DataDog/datadog-go/v5/statsd"
+
+	"socktally/forward"
+	"socktally/metric"
+)
+
+// Payload sizes that Datadog documents as the largest safe ones: an Ethernet frame less the
+// headers, and the Agent's buffer for its unix socket.
+const (
+	udpPayload  = 1432
+	unixPayload = 8192
+)
+
+// freshFor is how old a sample may be and still go without a timestamp. The Agent adds up fresh
+// samples in buckets of 10 s; a line with a timestamp passes its aggregation by.
+const freshFor = 10 * time.Second
+
+// Options are the settings that all constructors share.
+type Options struct {
+	// Tags are added to every sample.
+	Tags []string
+}
+
+// Sink sends samples to one DogStatsD receiver.
+type Sink struct {
+	name     string
+	receiver string
+	client   *statsd.Client
+	wire     *wire
+}
+
+// New returns the sink "dogstatsd". The network is udp, unixgram, unixstream, or unix for whichever
+// of the two the socket is; the target is host:port or a path. The receiver need not exist yet.
+func New(network, target string, o Options) (*Sink, error) {
+	size := unixPayload
+	if network == "udp" {
+		size = udpPayload
+	}
+	return newSink("dogstatsd", network+"://"+target, &conn{network: network, target: target}, size, o)
+}
+
+// NewWriter returns a sink with the given name that writes one line per sample to w.
+func NewWriter(name string, w io.Writer, o Options) (*Sink, error) {
+	return newSink(name, "the standard output", writer{w}, unixPayload, o)
+}
+
+func newSink(name, receiver string, c payloadWriter, size int, o Options) (*Sink, error) {
+	s := &Sink{name: name, receiver: receiver, wire: &wire{to: c}}
+	client, err := statsd.NewWithWriter(s.wire,
+		statsd.WithTags(withoutClientTags(o.Tags)),
+		statsd.WithMaxBytesPerPayload(size),
+		// One worker keeps the order of samples, by which a lost payload is told apart.
+		statsd.WithWorkersCount(1),
+		statsd.WithSenderQueueSize(queuedPayloads),
+		statsd.WithBufferPoolSize(queuedPayloads),
+		// Send flushes; no timer needs to.
+		statsd.WithBufferFlushInterval(24*time.Hour),
+		statsd.WithoutClientSideAggregation(),
+		// The Forwarder counts what the client's own telemetry would.
+		statsd.WithoutTelemetry(),
+		statsd.WithErrorHandler(s.wire.clientError),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("make DogStatsD client: %w", err)
+	}
+	s.client = client
+	return s, nil
+}
+
+// queuedPayloads is how many payloads the client holds before it drops some. Send flushes well
+// before that.
+const queuedPayloads = 64
+
+// withoutClientTags leaves out the tags that the client adds by itself from the environment.
+func withoutClientTags(tags []string) []string {
+	return slices.DeleteFunc(slices.Clone(tags), func(tag string) bool {
+		return tag == "env:"+os.Getenv("DD_ENV") || tag == "service:"+os.Getenv("DD_SERVICE") || tag == "version:"+os.Getenv("DD_VERSION")
+	})
+}
+
+// Name implements forward.Sink.
+func (s *Sink) Name() string { return s.name }
+
+// Receiver implements forward.Sink.
+func (s *Sink) Receiver() string { return s.receiver }
+
+// Close implements forward.Sink.
+func (s *Sink) Close() error { return s.client.Close() }
+
+// flushEvery bounds how many samples are handed to the client between two flushes, so that its
+// queue cannot run full: a payload holds at least one sample.
+const flushEvery = queuedPayloads / 2
+
+// Send implements forward.Sink. A UDP receiver that is down is noticed where the kernel is told so,
+// which for one on this host is at once.
+func (s *Sink) Send(ctx context.Context, samples []metric.Sample) []forward.Loss {
+	s.wire.begin(ctx)
+	var losses []forward.Loss
+	var queued []metric.Sample
+	flush := func() {
+		if err := s.client.Flush(); err != nil {
+			losses = append(losses, loss(queued, err))
+		} else {
+			losses = append(losses, s.wire.lost(queued)...)
+		}
+		queued = queued[:0]
+	}
+	now := time.Now()
+	for _, sample := range samples {
+		if err := s.put(sample, now); err != nil {
+			losses = append(losses, loss([]metric.Sample{sample}, err))
+			continue
+		}
+		if queued = append(queued, sample); len(queued) == flushEvery {
+			flush()
+		}
+	}
+	flush()
+	return losses
+}
+
+// put hands one sample to the client.
+func (s *Sink) put(m metric.Sample, now time.Time) error {
+	const everyOne = 1 // sample rate
+	fresh := now.Sub(m.Time) < freshFor
+	switch {
+	case m.Kind == metric.Count && fresh:
+		return s.client.Count(m.Name, int64(m.Value), m.Tags, everyOne)
+	case m.Kind == metric.Count:
+		return s.client.CountWithTimestamp(m.Name, int64(m.Value), m.Tags, everyOne, m.Time)
+	case fresh:
+		return s.client.Gauge(m.Name, m.Value, m.Tags, everyOne)
+	default:
+		return s.client.GaugeWithTimestamp(m.Name, m.Value, m.Tags, everyOne, m.Time)
+	}
+}
+
+// loss says what an error of the client or the socket means for samples.
+func loss(samples []metric.Sample, err error) forward.Loss {
+	l := forward.Loss{Samples: slices.Clone(samples), Reason: forward.Unreachable, Err: err, Retry: true}
+	var tooLong statsd.MessageTooLongError
+	var netErr net.Error
+	switch {
+	case errors.As(err, &tooLong), errors.Is(err, syscall.EMSGSIZE):
+		l.Reason, l.Retry = forward.TooLarge, false
+	case errors.As(err, &netErr) && netErr.Timeout():
+		l.Reason = forward.Timeout
+	}
+	return l
+}
+
+// wire stands between the client, which writes payloads on a goroutine of its own, and the
+// connection. Between begin and lost it notes what became of each payload, in order.
+type wire struct {
+	to       payloadWriter
+	deadline time.Time
+	payloads []payload
+	err      error // reported by the client itself
+}
+
+// payload is the number of samples in one write and its error.
+type payload struct {
+	samples int
+	err     error
+}
+
+func (w *wire) begin(ctx context.Context) {
+	w.deadline, _ = ctx.Deadline()
+	w.payloads = w.payloads[:0]
+	w.err = nil
+}
+
+// Write implements io.Writer for the client. Every sample is one line.
+func (w *wire) Write(p []byte) (int, error) {
+	err := w.to.writePayload(p, w.deadline)
+	w.payloads = append(w.payloads, payload{bytes.Count(p, []byte{'\n'}), err})
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Close implements io.Closer for the client.
+func (w *wire) Close() error { return w.to.Close() }
+
+// clientError takes the errors that the client would else print. Those of Write are known already.
+func (w *wire) clientError(err error) {
+	var full *statsd.ErrorSenderChannelFull
+	if errors.As(err, &full) {
+		w.err = err
+	}
+}
+
+// lost returns which of the samples that were handed to the client since the last call were not
+// written.
+func (w *wire) lost(samples []metric.Sample) []forward.Loss {
+	var losses []forward.Loss
+	rest := samples
+	for _, p := range w.payloads {
+		n := min(p.samples, len(rest))
+		if p.err != nil {
+			losses = append(losses, loss(rest[:n], p.err))
+		}
+		rest = rest[n:]
+	}
+	w.payloads = w.payloads[:0]
+	if len(rest) > 0 { // the client gave up before it wrote
+		err := w.err
+		if err == nil {
+			err = errors.New("the DogStatsD client wrote fewer samples than it took")
+		}
+		losses = append(losses, loss(rest, err))
+	}
+	return losses
+}

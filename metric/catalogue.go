@@ -1,0 +1,116 @@
+package metric
+
+import "sync"
+
+// Scope says what a metric counts. A reading inside a container sees the whole kernel's value of
+// a Host metric, so many containers would report it many times.
+type Scope string
+
+const (
+	// Host metrics are counted for the whole kernel.
+	Host Scope = "host"
+	// NetNS metrics are counted for one network namespace.
+	NetNS Scope = "netns"
+	// Process metrics are about socktally itself.
+	Process Scope = "process"
+)
+
+// Units as Datadog names them. Datadog has no unit for sockets or ports: those have None.
+const (
+	None     = ""
+	Byte     = "byte"
+	Kibibyte = "kibibyte"
+	Fraction = "fraction"
+	Second   = "second"
+	Samples  = "sample"
+)
+
+// The names of socktally's own health metrics, which several packages emit. The names of all
+// other metrics are written once, where they are read.
+const (
+	Readings        = "socktally.readings"
+	ReadingsFailed  = "socktally.readings.failed"
+	ReadingsSkipped = "socktally.readings.skipped"
+	ReadingDuration = "socktally.reading.duration"
+	SamplesSent     = "socktally.samples.sent"
+	SamplesDropped  = "socktally.samples.dropped"
+	LastSuccess     = "socktally.last_success"
+)
+
+// Definition describes one metric.
+type Definition struct {
+	Name  string
+	Kind  Kind
+	Unit  string
+	Scope Scope
+	// Orientation is 1 where higher is better, -1 where lower is better, 0 otherwise.
+	Orientation int
+	// ShortName is at most a few words, for a graph's legend.
+	ShortName string
+	// Description is one sentence; it names the kernel's own field or setting.
+	Description string
+}
+
+// Catalogue returns every metric that socktally can emit, in the order of the documentation. The
+// caller may keep and change the slice.
+func Catalogue() []Definition {
+	return append([]Definition(nil), catalogue...)
+}
+
+// Lookup returns the definition of name. It is safe for concurrent use.
+func Lookup(name string) (Definition, bool) {
+	d, ok := byName()[name]
+	return d, ok
+}
+
+var byName = sync.OnceValue(func() map[string]Definition {
+	m := make(map[string]Definition, len(catalogue))
+	for _, d := range catalogue {
+		m[d.Name] = d
+	}
+	return m
+})
+
+var catalogue = []Definition{
+	{"sockstat.sockets.used", Gauge, None, NetNS, 0, "sockets used", "Sockets of every family that are open (sockstat: sockets used)."},
+
+	{"sockstat.tcp.inuse", Gauge, None, NetNS, 0, "tcp inuse", "IPv4 TCP sockets that listen or have a peer, in any state but TIME_WAIT (sockstat: TCP inuse)."},
+	{"sockstat.tcp.orphan", Gauge, None, Host, -1, "tcp orphan", "TCP sockets that no process holds any more and that the kernel still closes (sockstat: TCP orphan)."},
+	{"sockstat.tcp.tw", Gauge, None, NetNS, 0, "tcp tw", "TCP sockets in TIME_WAIT (sockstat: TCP tw)."},
+	{"sockstat.tcp.alloc", Gauge, None, Host, 0, "tcp alloc", "TCP sockets that are allocated, in any state, IPv4 and IPv6 (sockstat: TCP alloc)."},
+	{"sockstat.tcp.mem", Gauge, Kibibyte, Host, -1, "tcp mem", "Memory that TCP buffers hold, converted from pages (sockstat: TCP mem)."},
+	{"sockstat.tcp.mem_pressure", Gauge, Kibibyte, Host, 0, "tcp mem pressure", "Memory above which TCP begins to save (tcp_mem, second value)."},
+	{"sockstat.tcp.mem_limit", Gauge, Kibibyte, Host, 0, "tcp mem limit", "Memory above which TCP drops data and refuses buffers (tcp_mem, third value)."},
+	{"sockstat.tcp.mem_ratio", Gauge, Fraction, Host, -1, "tcp mem ratio", "TCP memory as a fraction of its limit."},
+	{"sockstat.tcp.orphan_limit", Gauge, None, Host, 0, "tcp orphan limit", "Orphans above which the kernel resets them (tcp_max_orphans)."},
+	{"sockstat.tcp.orphan_ratio", Gauge, Fraction, Host, -1, "tcp orphan ratio", "Orphans as a fraction of their limit."},
+	{"sockstat.tcp.tw_limit", Gauge, None, NetNS, 0, "tcp tw limit", "TIME_WAIT sockets above which the kernel destroys them at once (tcp_max_tw_buckets)."},
+	{"sockstat.tcp.tw_ratio", Gauge, Fraction, NetNS, -1, "tcp tw ratio", "TIME_WAIT sockets as a fraction of their limit."},
+
+	{"sockstat.udp.inuse", Gauge, None, NetNS, 0, "udp inuse", "IPv4 UDP sockets that are bound to a port (sockstat: UDP inuse)."},
+	{"sockstat.udp.mem", Gauge, Kibibyte, Host, -1, "udp mem", "Memory that UDP buffers hold, converted from pages (sockstat: UDP mem)."},
+	{"sockstat.udp.mem_limit", Gauge, Kibibyte, Host, 0, "udp mem limit", "Memory above which UDP drops datagrams (udp_mem, third value)."},
+	{"sockstat.udp.mem_ratio", Gauge, Fraction, Host, -1, "udp mem ratio", "UDP memory as a fraction of its limit."},
+
+	{"sockstat.udplite.inuse", Gauge, None, NetNS, 0, "udplite inuse", "IPv4 UDP-Lite sockets (sockstat: UDPLITE inuse)."},
+	{"sockstat.raw.inuse", Gauge, None, NetNS, 0, "raw inuse", "IPv4 raw sockets (sockstat: RAW inuse)."},
+	{"sockstat.frag.inuse", Gauge, None, NetNS, 0, "frag inuse", "IPv4 datagrams that are being put together from fragments (sockstat: FRAG inuse)."},
+	{"sockstat.frag.memory", Gauge, Byte, NetNS, -1, "frag memory", "Memory that IPv4 fragments hold (sockstat: FRAG memory)."},
+
+	{"sockstat.tcp6.inuse", Gauge, None, NetNS, 0, "tcp6 inuse", "IPv6 TCP sockets that listen or have a peer, in any state but TIME_WAIT (sockstat6: TCP6 inuse)."},
+	{"sockstat.udp6.inuse", Gauge, None, NetNS, 0, "udp6 inuse", "IPv6 UDP sockets that are bound to a port (sockstat6: UDP6 inuse)."},
+	{"sockstat.udplite6.inuse", Gauge, None, NetNS, 0, "udplite6 inuse", "IPv6 UDP-Lite sockets (sockstat6: UDPLITE6 inuse)."},
+	{"sockstat.raw6.inuse", Gauge, None, NetNS, 0, "raw6 inuse", "IPv6 raw sockets (sockstat6: RAW6 inuse)."},
+	{"sockstat.frag6.inuse", Gauge, None, NetNS, 0, "frag6 inuse", "IPv6 datagrams that are being put together from fragments (sockstat6: FRAG6 inuse)."},
+	{"sockstat.frag6.memory", Gauge, Byte, NetNS, -1, "frag6 memory", "Memory that IPv6 fragments hold (sockstat6: FRAG6 memory)."},
+
+	{"sockstat.ports.range", Gauge, None, NetNS, 1, "port range", "Ports that the kernel may give to outgoing connections (ip_local_port_range, both ends included)."},
+
+	{Readings, Count, None, Process, 0, "readings", "Readings of the socket counters, failed ones included."},
+	{ReadingsFailed, Count, None, Process, -1, "readings failed", "Readings of which a file could not be read or understood; what could be read was sent."},
+	{ReadingsSkipped, Count, None, Process, -1, "readings skipped", "Readings that did not take place because the one before was still running."},
+	{ReadingDuration, Gauge, Second, Process, -1, "reading duration", "Time that this reading took."},
+	{SamplesSent, Count, Samples, Process, 0, "samples sent", "Samples that were handed to a receiver, by sink."},
+	{SamplesDropped, Count, Samples, Process, -1, "samples dropped", "Samples that were given up, by sink and reason."},
+	{LastSuccess, Gauge, Second, Process, 0, "last success", "When a batch last reached the receiver whole, by sink, in Unix seconds."},
+}
