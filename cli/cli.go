@@ -127,15 +127,16 @@ func newOnce(stdout, stderr io.Writer, version string) *cobra.Command {
 		Use:   "once",
 		Short: "Take one reading, deliver it and end, for a crontab",
 		Long: "Take one reading, deliver it and end. Nothing is printed on success.\n" +
-			"The exit code is 0 if every sink took the reading, 1 if not, 2 for bad usage or configuration.",
+			"The exit code is 0 if every sink took the reading or it is safe on disk to be sent by a later run,\n" +
+			"1 if not, 2 for bad usage or configuration.",
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := s.load()
 			if err != nil {
 				return err
 			}
-			// Cron mails whatever is printed.
-			log := newLogger(stderr, cfg, max(cfg.LogLevel, slog.LevelWarn))
+			// Cron mails whatever is printed, and a reading that is kept on disk is a success.
+			log := newLogger(stderr, cfg, max(cfg.LogLevel, slog.LevelError))
 			d, err := daemon.New(cfg, log, daemon.Options{Stdout: stdout, Version: version})
 			if err != nil {
 				return err
@@ -195,9 +196,11 @@ func (s *settings) load() (config.Config, error) {
 	return cfg, nil
 }
 
-// newLogger makes the logger that cfg asks for and says what is odd about cfg.
+// newLogger makes the logger that cfg asks for, at level, and says what is odd about cfg.
 func newLogger(w io.Writer, cfg config.Config, level slog.Level) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
+	var threshold slog.LevelVar
+	threshold.Set(cfg.LogLevel)
+	options := &slog.HandlerOptions{Level: &threshold}
 	var handler slog.Handler = slog.NewTextHandler(w, options)
 	if cfg.LogFormat == "json" {
 		handler = slog.NewJSONHandler(w, options)
@@ -206,5 +209,6 @@ func newLogger(w io.Writer, cfg config.Config, level slog.Level) *slog.Logger {
 	for _, warning := range cfg.Warnings {
 		log.Warn(warning)
 	}
+	threshold.Set(level)
 	return log
 }

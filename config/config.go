@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -40,10 +43,14 @@ type Config struct {
 	// DogStatsDAddress is where the sink dogstatsd sends to.
 	DogStatsDAddress Address
 	// HTTPURL is the base URL of the intake, without a slash at its end.
-	HTTPURL   string
-	APIKey    Secret
-	LogLevel  slog.Level
-	LogFormat string
+	HTTPURL string
+	APIKey  Secret
+	// StateDir is an absolute path. SpoolMaxBytes 0 means that nothing is kept.
+	StateDir      string
+	SpoolMaxBytes int64
+	SpoolMaxAge   time.Duration
+	LogLevel      slog.Level
+	LogFormat     string
 	// Warnings are faults that do not stop a start, each one sentence.
 	Warnings []string
 }
@@ -99,6 +106,10 @@ func (c *checker) config(v variables) Config {
 		Tags:         c.tags(v),
 		Hostname:     c.hostname(v.Hostname),
 		LogFormat:    c.oneOf("SOCKTALLY_LOG_FORMAT", v.LogFormat, "text", "json"),
+
+		StateDir:      c.stateDir(v.StateDir),
+		SpoolMaxBytes: c.bytes("SOCKTALLY_SPOOL_MAX_BYTES", v.SpoolSize),
+		SpoolMaxAge:   c.duration("SOCKTALLY_SPOOL_MAX_AGE", v.SpoolAge, time.Minute),
 	}
 	cfg.HostnameGiven = v.Hostname != ""
 	var err error
@@ -192,4 +203,45 @@ func (c *checker) hostname(given string) string {
 		c.faults = append(c.faults, fmt.Errorf("DD_HOSTNAME is not set and the kernel's host name cannot be read: %w", err))
 	}
 	return name
+}
+
+// stateDir prefers the variable over the folder that systemd made for the service.
+func (c *checker) stateDir(value string) string {
+	if first, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); first != "" && os.Getenv("SOCKTALLY_STATE_DIR") == "" {
+		value = first
+	}
+	if !filepath.IsAbs(value) {
+		c.fault("SOCKTALLY_STATE_DIR", value, "want an absolute path")
+	}
+	return filepath.Clean(value)
+}
+
+// byteUnits are the suffixes of a size, longest first where one ends in another.
+var byteUnits = []struct {
+	suffix string
+	bytes  int64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"", 1}}
+
+func (c *checker) bytes(name, value string) int64 {
+	for _, u := range byteUnits {
+		number, ok := strings.CutSuffix(value, u.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+		if err == nil && n >= 0 && n <= math.MaxInt64/u.bytes {
+			return n * u.bytes
+		}
+		break
+	}
+	c.fault(name, value, "want a number of bytes, or one with KiB, MiB or GiB, such as 64MiB")
+	return 0
+}
+
+func (c *checker) duration(name, value string, least time.Duration) time.Duration {
+	d, err := time.ParseDuration(value)
+	if err != nil || d < least {
+		c.fault(name, value, "want a duration of at least %v, such as 90m or 1h", least)
+	}
+	return d
 }

@@ -18,6 +18,9 @@ type variables struct {
 	Scope     string `envconfig:"SOCKTALLY_SCOPE" default:"host" desc:"host: all fields; netns: only those of the own network namespace, for a sidecar"`
 	Tags      string `envconfig:"SOCKTALLY_TAGS" desc:"tags of every sample beside DD_TAGS, such as team:net,role:db"`
 	HTTPURL   string `envconfig:"SOCKTALLY_HTTP_URL" desc:"base URL of the intake of http, such as http://127.0.0.1:8428/datadog; from DD_SITE if not set"`
+	StateDir  string `envconfig:"SOCKTALLY_STATE_DIR" default:"/var/lib/socktally" desc:"where samples wait that could not be delivered; systemd's STATE_DIRECTORY if that is set"`
+	SpoolSize string `envconfig:"SOCKTALLY_SPOOL_MAX_BYTES" default:"64MiB" desc:"how much may wait for one sink, in bytes or with KiB, MiB, GiB; 0 keeps nothing"`
+	SpoolAge  string `envconfig:"SOCKTALLY_SPOOL_MAX_AGE" default:"1h" desc:"how long a sample may wait; the Datadog intake refuses what is older than an hour"`
 	LogLevel  string `envconfig:"SOCKTALLY_LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
 	LogFormat string `envconfig:"SOCKTALLY_LOG_FORMAT" default:"text" desc:"text or json"`
 

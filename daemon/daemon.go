@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -18,16 +19,12 @@ import (
 	"socktally/forward"
 	"socktally/forward/dogstatsd"
 	"socktally/forward/series"
+	"socktally/forward/spool"
 	"socktally/metric"
 )
 
-const (
-	// stopTimeout bounds the delivery of what is on its way when the daemon is told to stop. With
-	// the attempt that is being made it stays below the 5 s that users are promised.
-	stopTimeout = 4 * time.Second
-	// onceTimeout bounds the retries of a single reading.
-	onceTimeout = 10 * time.Second
-)
+// onceTimeout bounds the delivery of a single reading and of what waited on disk.
+const onceTimeout = 10 * time.Second
 
 // Options are what a Daemon needs beside its configuration.
 type Options struct {
@@ -67,7 +64,11 @@ func New(cfg config.Config, log *slog.Logger, o Options) (*Daemon, error) {
 		}
 		sinks = append(sinks, s)
 	}
-	return &Daemon{cfg: cfg, log: log, collector: c, forwarder: forward.New(log, sinks...)}, nil
+	options := forward.Options{SpoolLimits: spool.Limits{MaxBytes: cfg.SpoolMaxBytes, MaxAge: cfg.SpoolMaxAge}}
+	if cfg.SpoolMaxBytes > 0 {
+		options.SpoolDir = filepath.Join(cfg.StateDir, "spool")
+	}
+	return &Daemon{cfg: cfg, log: log, collector: c, forwarder: forward.New(log, options, sinks...)}, nil
 }
 
 func newSink(name string, cfg config.Config, o Options) (forward.Sink, error) {
@@ -93,7 +94,7 @@ func newSink(name string, cfg config.Config, o Options) (forward.Sink, error) {
 }
 
 // Run takes the first reading at once and then one on each tick of the schedule, until ctx ends. It
-// returns when every reading is delivered or given up, at most 5 s later.
+// returns when every reading is delivered, kept on disk or given up, at most 5 s later.
 func (d *Daemon) Run(ctx context.Context) error {
 	c := cron.New(cron.WithLogger(cron.DiscardLogger))
 	c.Schedule(d.cfg.Schedule, cron.FuncJob(d.tick))
@@ -104,17 +105,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	<-ctx.Done()
 	begin := time.Now()
 	<-c.Stop().Done()
-	stopped := make(chan []forward.Summary, 1)
-	go func() { stopped <- d.forwarder.Close() }()
-	select {
-	case all := <-stopped:
-		for _, s := range all {
-			d.log.Info("stopped", "sink", s.Sink, "sent", s.Sent, "dropped", s.Dropped, "took", time.Since(begin).Round(time.Millisecond))
-		}
-		return nil
-	case <-time.After(stopTimeout):
-		return fmt.Errorf("stop: samples were still on their way after %v and are lost", stopTimeout)
+	for _, s := range d.forwarder.Close(0) {
+		d.log.Info("stopped", "sink", s.Sink, "sent", s.Sent, "dropped", s.Dropped+s.Expired+s.Evicted,
+			"spooled", s.Spooled, "replayed", s.Replayed, "took", time.Since(begin).Round(time.Millisecond))
 	}
+	return nil
 }
 
 // tick takes the reading of one moment of the schedule, unless the one before still runs.
@@ -128,14 +123,18 @@ func (d *Daemon) tick() {
 	d.read(now, d.cfg.Schedule.Next(now))
 }
 
-// Once takes one reading and waits until it is delivered. The error names each sink that did not
-// take it whole, and what could not be read.
+// Once takes one reading and waits until it is delivered or kept on disk. The error names each sink
+// for which neither succeeded, and what could not be read.
 func (d *Daemon) Once() error {
 	now := time.Now()
 	errs := []error{d.read(now, now.Add(onceTimeout))}
-	for _, s := range d.forwarder.Drain() {
+	for _, s := range d.forwarder.Close(onceTimeout) {
+		if s.Expired+s.Evicted > 0 {
+			// The loss is of earlier readings, so it is said and does not fail this one.
+			d.log.Error("kept samples were given up", "sink", s.Sink, "too_old", s.Expired, "too_many", s.Evicted)
+		}
 		if s.Dropped > 0 {
-			errs = append(errs, fmt.Errorf("deliver to %s (%s): %d of %d samples lost: %w", s.Sink, s.Receiver, s.Dropped, s.Dropped+s.Sent, s.LastErr))
+			errs = append(errs, fmt.Errorf("deliver to %s (%s): %d samples lost: %w", s.Sink, s.Receiver, s.Dropped, s.LastErr))
 		}
 	}
 	return errors.Join(errs...)

@@ -16,6 +16,9 @@ type Sink interface {
 	Name() string
 	// Receiver says for people where samples go. It holds no secret.
 	Receiver() string
+	// Acknowledged says that samples without a Loss have reached the receiver's host. What such a
+	// sink cannot deliver is worth keeping; else nobody knows what there is to send again.
+	Acknowledged() bool
 	// Send makes one attempt to deliver samples, in their order, and returns what was not
 	// delivered, grouped by cause; nothing lost is nil. It returns soon after ctx ends. It keeps
 	// no reference to samples.
@@ -50,13 +53,15 @@ const (
 	ServerError Reason = "server_error" // the receiver failed
 	BadAnswer   Reason = "bad_answer"   // what answered is not the receiver that was meant
 	QueueFull   Reason = "queue_full"   // earlier readings were still on their way
+	Age         Reason = "age"          // kept until they were too old
+	Size        Reason = "size"         // kept until newer ones needed the room
 )
 
-// samplesIn counts the samples of losses.
-func samplesIn(losses []Loss) int {
-	n := 0
+// samplesOf joins the samples of losses.
+func samplesOf(losses []Loss) []metric.Sample {
+	var samples []metric.Sample
 	for _, l := range losses {
-		n += len(l.Samples)
+		samples = append(samples, l.Samples...)
 	}
-	return n
+	return samples
 }

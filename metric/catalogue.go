@@ -34,6 +34,9 @@ const (
 	ReadingDuration = "socktally.reading.duration"
 	SamplesSent     = "socktally.samples.sent"
 	SamplesDropped  = "socktally.samples.dropped"
+	SamplesSpooled  = "socktally.samples.spooled"
+	SamplesReplayed = "socktally.samples.replayed"
+	SpoolBytes      = "socktally.spool.bytes"
 	LastSuccess     = "socktally.last_success"
 )
 
@@ -112,5 +115,8 @@ var catalogue = []Definition{
 	{ReadingDuration, Gauge, Second, Process, -1, "reading duration", "Time that this reading took."},
 	{SamplesSent, Count, Samples, Process, 0, "samples sent", "Samples that were handed to a receiver, by sink."},
 	{SamplesDropped, Count, Samples, Process, -1, "samples dropped", "Samples that were given up, by sink and reason."},
+	{SamplesSpooled, Count, Samples, Process, -1, "samples spooled", "Samples that were put on disk until the receiver takes them, by sink."},
+	{SamplesReplayed, Count, Samples, Process, 0, "samples replayed", "Samples that came from disk, among those that were sent, by sink."},
+	{SpoolBytes, Gauge, Byte, Process, -1, "spool bytes", "Size of the samples on disk that wait for the receiver, by sink."},
 	{LastSuccess, Gauge, Second, Process, 0, "last success", "When a batch last reached the receiver whole, by sink, in Unix seconds."},
 }

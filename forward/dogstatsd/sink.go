@@ -41,29 +41,33 @@ type Options struct {
 
 // Sink sends samples to one DogStatsD receiver.
 type Sink struct {
-	name     string
-	receiver string
-	client   *statsd.Client
-	wire     *wire
+	name         string
+	receiver     string
+	acknowledged bool
+	client       *statsd.Client
+	wire         *wire
 }
 
 // New returns the sink "dogstatsd". The network is udp, unixgram, unixstream, or unix for whichever
 // of the two the socket is; the target is host:port or a path. The receiver need not exist yet.
 func New(network, target string, o Options) (*Sink, error) {
+	s := &Sink{name: "dogstatsd", receiver: network + "://" + target, acknowledged: network != "udp"}
 	size := unixPayload
 	if network == "udp" {
 		size = udpPayload
 	}
-	return newSink("dogstatsd", network+"://"+target, &conn{network: network, target: target}, size, o)
+	return s, s.open(&conn{network: network, target: target}, size, o)
 }
 
 // NewWriter returns a sink with the given name that writes one line per sample to w.
 func NewWriter(name string, w io.Writer, o Options) (*Sink, error) {
-	return newSink(name, "the standard output", writer{w}, unixPayload, o)
+	s := &Sink{name: name, receiver: "the standard output"}
+	return s, s.open(writer{w}, unixPayload, o)
 }
 
-func newSink(name, receiver string, c payloadWriter, size int, o Options) (*Sink, error) {
-	s := &Sink{name: name, receiver: receiver, wire: &wire{to: c}}
+// open makes the client, which writes payloads of at most size bytes to c.
+func (s *Sink) open(c payloadWriter, size int, o Options) error {
+	s.wire = &wire{to: c}
 	client, err := statsd.NewWithWriter(s.wire,
 		statsd.WithTags(withoutClientTags(o.Tags)),
 		statsd.WithMaxBytesPerPayload(size),
@@ -79,11 +83,14 @@ func newSink(name, receiver string, c payloadWriter, size int, o Options) (*Sink
 		statsd.WithErrorHandler(s.wire.clientError),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("make DogStatsD client: %w", err)
+		return fmt.Errorf("make DogStatsD client: %w", err)
 	}
 	s.client = client
-	return s, nil
+	return nil
 }
+
+// sendTimeout bounds all writes of one Send. A receiver on this host that takes longer hangs.
+const sendTimeout = 2 * time.Second
 
 // queuedPayloads is how many payloads the client holds before it drops some. Send flushes well
 // before that.
@@ -101,6 +108,9 @@ func (s *Sink) Name() string { return s.name }
 
 // Receiver implements forward.Sink.
 func (s *Sink) Receiver() string { return s.receiver }
+
+// Acknowledged implements forward.Sink. A unix socket takes a payload or says that it did not.
+func (s *Sink) Acknowledged() bool { return s.acknowledged }
 
 // Close implements forward.Sink.
 func (s *Sink) Close() error { return s.client.Close() }
@@ -183,7 +193,10 @@ type payload struct {
 }
 
 func (w *wire) begin(ctx context.Context) {
-	w.deadline, _ = ctx.Deadline()
+	w.deadline = time.Now().Add(sendTimeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(w.deadline) {
+		w.deadline = d
+	}
 	w.payloads = w.payloads[:0]
 	w.err = nil
 }

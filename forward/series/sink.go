@@ -81,6 +81,9 @@ func (s *Sink) Name() string { return "http" }
 // Receiver implements forward.Sink.
 func (s *Sink) Receiver() string { return s.url }
 
+// Acknowledged implements forward.Sink.
+func (s *Sink) Acknowledged() bool { return true }
+
 // Close implements forward.Sink.
 func (s *Sink) Close() error {
 	s.client.CloseIdleConnections()
