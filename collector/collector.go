@@ -21,6 +21,7 @@ import (
 
 // Collector takes readings. It holds no open file and is safe for concurrent use.
 type Collector struct {
+	root    string
 	proc    procfs.FS // for sys
 	self    procfs.FS // for net
 	scope   metric.Scope
@@ -39,7 +40,7 @@ func New(procRoot string, scope metric.Scope) (*Collector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open proc file system: is proc mounted at %s? %w", procRoot, err)
 	}
-	return &Collector{proc: proc, self: self, scope: scope, pageKiB: float64(os.Getpagesize()) / 1024}, nil
+	return &Collector{root: procRoot, proc: proc, self: self, scope: scope, pageKiB: float64(os.Getpagesize()) / 1024}, nil
 }
 
 // Read takes one reading and stamps its samples with now. A file, a line or a field that the
@@ -51,7 +52,7 @@ func (c *Collector) Read(now time.Time) ([]metric.Sample, error) {
 
 	stat, err := c.self.NetSockstat()
 	if err == nil && len(stat.Protocols) == 0 {
-		err = errors.New("the file holds no protocol")
+		err = fmt.Errorf("%s holds no protocol", filepath.Join(c.root, "self/net/sockstat"))
 	}
 	if err != nil {
 		errs = append(errs, fmt.Errorf("read sockstat: %w", err))
