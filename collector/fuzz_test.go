@@ -1,0 +1,62 @@
+package collector
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"socktally/metric"
+)
+
+// FuzzRead feeds the text of sockstat, and of a limit, to a reading.
+func FuzzRead(f *testing.F) {
+	whole := newTree()
+	for _, text := range []string{
+		whole[sockstatFile],
+		whole[sockstat6File],
+		"",
+		"\n",
+		"TCP:",
+		"TCP: inuse",
+		"TCP: inuse 1 orphan",
+		"TCP: inuse x",
+		"TCP: inuse -1 orphan -2 tw -3 alloc -4 mem -5",
+		"TCP: mem 9223372036854775807",
+		"TCP: inuse 0x10",
+		"TCP: inuse 1\nTCP: inuse 2",
+		"PORTS: inuse 1 memory 2",
+		": mem 1",
+		"TCP: mem 1\r\nUDP:\tinuse 1",
+		"TCP:  inuse  1",
+		"\xff\xfe: inuse 1",
+	} {
+		f.Add(text, "100\t200\t400\n")
+	}
+	for _, limit := range []string{"", "0 0 0", "-1 -1 -1", "9223372036854775807 9223372036854775807 9223372036854775807", "1 2", "a b c"} {
+		f.Add(whole[sockstatFile], limit)
+	}
+
+	root := whole.write(f)
+	c, err := New(root, metric.Host)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, sockstat, limit string) {
+		for path, text := range map[string]string{sockstatFile: sockstat, sockstat6File: sockstat, tcpMemFile: limit, udpMemFile: limit} {
+			if err := os.WriteFile(filepath.Join(root, path), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		samples, _ := c.Read(readAt)
+		for _, s := range samples {
+			d, known := metric.Lookup(s.Name)
+			if !known || d.Scope == metric.Process || s.Kind != metric.Gauge {
+				t.Errorf("%+v is not a gauge of the kernel in the catalogue", s)
+			}
+			if math.IsNaN(s.Value) || math.IsInf(s.Value, 0) {
+				t.Errorf("%s = %v", s.Name, s.Value)
+			}
+		}
+	})
+}
