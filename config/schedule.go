@@ -2,8 +2,11 @@ package config
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/robfig/cron/v3"
 )
@@ -22,59 +25,69 @@ var cronParser = cron.NewParser(cron.SecondOptional | cron.Minute | cron.Hour | 
 
 // ParseSchedule reads a cron spec: five fields, or six with seconds first, or @every and a duration
 // of whole seconds, or a descriptor such as @hourly; each may follow CRON_TZ=zone. It refuses a spec
-// that never fires after now. An error names the field and the column, counted from 1, of the fault.
+// that never fires after now. An error names the field and the column of the fault, in characters
+// from 1.
 func ParseSchedule(spec string, now time.Time) (cron.Schedule, error) {
-	zone, rest := "", spec
-	if strings.HasPrefix(spec, "TZ=") || strings.HasPrefix(spec, "CRON_TZ=") {
-		// The library panics on a zone with nothing after it.
-		i := strings.IndexByte(spec, ' ')
-		if i < 0 {
-			return nil, fmt.Errorf("column %d: a schedule must follow the time zone", len(spec)+1)
+	rest := strings.TrimLeftFunc(spec, unicode.IsSpace)
+	column := func() int { return utf8.RuneCountInString(spec[:len(spec)-len(rest)]) + 1 }
+	zone := ""
+	if strings.HasPrefix(rest, "TZ=") || strings.HasPrefix(rest, "CRON_TZ=") {
+		begin, end := strings.IndexByte(rest, '=')+1, strings.IndexFunc(rest, unicode.IsSpace)
+		if end < 0 {
+			// The library panics on this.
+			return nil, fmt.Errorf("column %d: a schedule must follow the time zone", utf8.RuneCountInString(spec)+1)
 		}
-		zone, rest = spec[:i], spec[i:]
-		name := zone[strings.IndexByte(zone, '=')+1:]
-		if _, err := time.LoadLocation(name); err != nil || name == "" {
-			return nil, fmt.Errorf("column %d: unknown time zone %q", len(zone)-len(name)+1, name)
+		if name := rest[begin:end]; name == "" || !knownZone(name) {
+			return nil, fmt.Errorf("column %d: unknown time zone %q, want a name such as UTC or Europe/Berlin", column()+begin, name)
 		}
+		zone, rest = rest[:end], strings.TrimLeftFunc(rest[end:], unicode.IsSpace)
 	}
-	column := len(spec) - len(strings.TrimLeft(rest, " \t")) + 1
-	rest = strings.TrimSpace(rest)
 
 	var err error
 	switch {
 	case rest == "":
-		err = fmt.Errorf("column %d: the schedule is empty", column)
+		err = fmt.Errorf("column %d: the schedule is empty", column())
 	case strings.HasPrefix(rest, "@every"):
-		err = checkEvery(rest, column)
+		err = checkEvery(rest, column())
 	case rest[0] == '@':
-		if _, parseErr := cronParser.Parse(rest); parseErr != nil {
-			err = fmt.Errorf("column %d: unknown descriptor %q", column, rest)
+		if _, parseErr := cronParser.Parse(strings.TrimSpace(rest)); parseErr != nil {
+			err = fmt.Errorf("column %d: unknown descriptor %q, want @yearly, @monthly, @weekly, @daily, @hourly or @every 15s", column(), rest)
 		}
 	default:
-		err = checkFields(rest, column)
+		err = checkFields(rest, column())
 	}
 	if err != nil {
 		return nil, err
 	}
-	schedule, err := cronParser.Parse(strings.TrimSpace(zone + " " + rest))
+	schedule, err := cronParser.Parse(strings.Join(strings.Fields(zone+" "+rest), " "))
 	if err != nil {
 		return nil, err
 	}
 	if schedule.Next(now).IsZero() {
-		return nil, fmt.Errorf("column %d: this schedule never fires", column)
+		return nil, fmt.Errorf("column %d: this schedule never fires: no day of the next five years fits it", column())
 	}
 	return schedule, nil
 }
 
+func knownZone(name string) bool {
+	_, err := time.LoadLocation(name)
+	return err == nil
+}
+
 // checkEvery refuses what the library would quietly round: durations below or between seconds.
 func checkEvery(spec string, column int) error {
-	duration, found := strings.CutPrefix(spec, "@every ")
+	duration := strings.TrimPrefix(spec, "@every")
 	d, err := time.ParseDuration(strings.TrimSpace(duration))
-	if !found || err != nil || d < time.Second || d%time.Second != 0 {
+	spaced := strings.TrimLeftFunc(duration, unicode.IsSpace) != duration
+	if !spaced || err != nil || d < time.Second || d%time.Second != 0 {
 		return fmt.Errorf("column %d: @every needs a duration of whole seconds, 1s or more, such as 15s or 1m30s", column)
 	}
 	return nil
 }
+
+// cronTerm is one member of a field's list. The library takes more, and makes of it what nobody
+// meant: "*-5" is "*", and "," is a time that never comes, for which it searches for seconds.
+var cronTerm = regexp.MustCompile(`^([*?]|[A-Za-z0-9]+(-[A-Za-z0-9]+)?)(/[0-9]+)?$`)
 
 // checkFields parses each field on its own, so that the first bad one can be pointed at.
 func checkFields(spec string, column int) error {
@@ -86,13 +99,25 @@ func checkFields(spec string, column int) error {
 	offset := 0
 	for i, field := range fields {
 		offset += strings.Index(spec[offset:], field)
-		alone := []string{"*", "*", "*", "*", "*", "*"}
-		alone[i+missing] = field
-		if _, err := cronParser.Parse(strings.Join(alone, " ")); err != nil {
+		if !validField(field, i+missing) {
 			f := cronFields[i+missing]
-			return fmt.Errorf("column %d: %s %q: %w (accepted: %s, *, lists, ranges, steps)", column+offset, f.name, field, err, f.accepted)
+			return fmt.Errorf("column %d: %s %q, want %s or *, in lists (1,2), ranges from low to high (1-5) or steps (*/5)",
+				column+utf8.RuneCountInString(spec[:offset]), f.name, field, f.accepted)
 		}
 		offset += len(field)
 	}
 	return nil
+}
+
+// validField says whether field number i may be as it is written.
+func validField(field string, i int) bool {
+	for term := range strings.SplitSeq(field, ",") {
+		if !cronTerm.MatchString(term) {
+			return false
+		}
+	}
+	alone := []string{"*", "*", "*", "*", "*", "*"}
+	alone[i] = field
+	_, err := cronParser.Parse(strings.Join(alone, " "))
+	return err == nil
 }
