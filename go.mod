@@ -5,7 +5,6 @@ go 1.26.0
 require (
 	github.com/DataDog/datadog-api-client-go/v2 v2.67.0
 	github.com/DataDog/datadog-go/v5 v5.9.1
-	github.com/hashicorp/go-envparse v0.1.0
 	github.com/kelseyhightower/envconfig v1.4.0
 	github.com/prometheus/procfs v0.23.0
 	github.com/robfig/cron/v3 v3.0.1

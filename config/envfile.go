@@ -3,36 +3,36 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
-
-	"github.com/hashicorp/go-envparse"
+	"regexp"
+	"strings"
+	"unicode"
 )
 
 // DefaultEnvFile is where the packages put the settings.
 const DefaultEnvFile = "/etc/socktally/socktally.env"
 
 // OverlayEnvFile sets the variables of the file at path in the environment of this process, except
-// those that the environment has already: a variable given by hand wins over the file. A file that
-// does not exist is an error only if mustExist. Nothing is set if any line is wrong.
+// those that the environment has already: a variable given by hand wins over the file, unless it is
+// empty, which counts as not given. A file that does not exist is an error only if mustExist.
+// Nothing is set if any line is wrong.
 //
 // The process's own environment is changed, rather than a copy of it, because the DogStatsD client
 // reads DD_ENTITY_ID and others from there by itself.
 func OverlayEnvFile(path string, mustExist bool) error {
-	f, err := os.Open(path)
+	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) && !mustExist {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("read env file: %w", err)
 	}
-	defer f.Close()
-	vars, err := parseEnvFile(f)
+	vars, err := parseEnvFile(string(text))
 	if err != nil {
 		return fmt.Errorf("read env file %s: %w", path, err)
 	}
 	for name, value := range vars {
-		if _, given := os.LookupEnv(name); given {
+		if os.Getenv(name) != "" {
 			continue
 		}
 		if err := os.Setenv(name, value); err != nil {
@@ -42,13 +42,72 @@ func OverlayEnvFile(path string, mustExist bool) error {
 	return nil
 }
 
-// parseEnvFile reads lines of NAME=value. Empty lines and lines that begin with # are passed over;
-// a value may stand in single or double quotes, and needs to if it holds a #.
-func parseEnvFile(r io.Reader) (map[string]string, error) {
-	vars, err := envparse.Parse(r)
-	var parseErr *envparse.ParseError
-	if errors.As(err, &parseErr) && parseErr.Line > 0 {
-		return nil, fmt.Errorf("line %d: %w (a line is NAME=value)", parseErr.Line, parseErr.Err)
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// parseEnvFile reads lines of NAME=value, perhaps with export before the name; the last line of a
+// name counts. Empty lines are passed over, and so is what follows a # at the start of a line or
+// after white space. An error names the line and shows nothing of it, as it may hold a secret.
+func parseEnvFile(text string) (map[string]string, error) {
+	vars := map[string]string{}
+	number := 0
+	for line := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) {
+		number++
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		name, rest, found := strings.Cut(line, "=")
+		if !found {
+			return nil, fmt.Errorf("line %d: want NAME=value, found no =", number)
+		}
+		if after, exported := strings.CutPrefix(name, "export"); exported && strings.TrimLeft(after, " \t") != after {
+			name = after
+		}
+		name = strings.TrimSpace(name)
+		if !variableName.MatchString(name) {
+			return nil, fmt.Errorf("line %d: want NAME=value with letters, digits and _ in the name, and no digit first", number)
+		}
+		value, err := parseEnvValue(strings.TrimSpace(rest))
+		if err != nil {
+			return nil, fmt.Errorf("line %d: the value of %s: %w", number, name, err)
+		}
+		vars[name] = value
 	}
-	return vars, err
+	return vars, nil
+}
+
+// parseEnvValue reads what follows the = of a line: text up to a comment, or text in single quotes,
+// which is taken as it is, or in double quotes, where \ stands before \ and ".
+func parseEnvValue(s string) (string, error) {
+	if i := strings.IndexFunc(s, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }); i >= 0 {
+		return "", errors.New("holds a control character")
+	}
+	if s == "" || s[0] != '"' && s[0] != '\'' {
+		for i := range s {
+			if s[i] == '#' && (i == 0 || s[i-1] == ' ' || s[i-1] == '\t') {
+				s = s[:i]
+				break
+			}
+		}
+		return strings.TrimRight(s, " \t"), nil
+	}
+
+	quote := s[0]
+	var value strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch {
+		case s[i] == quote:
+			if rest := strings.TrimLeft(s[i+1:], " \t"); rest != "" && (rest[0] != '#' || len(rest) == len(s[i+1:])) {
+				return "", fmt.Errorf("only a comment may follow the closing %c", quote)
+			}
+			return value.String(), nil
+		case s[i] == '\\' && quote == '"':
+			i++
+			if i == len(s) || s[i] != '\\' && s[i] != '"' {
+				return "", errors.New(`in double quotes \ stands only before \ and "; use single quotes to keep it as it is`)
+			}
+		}
+		value.WriteByte(s[i])
+	}
+	return "", fmt.Errorf("the %c is not closed", quote)
 }
