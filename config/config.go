@@ -5,6 +5,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"os"
@@ -55,14 +56,20 @@ type Config struct {
 	Warnings []string
 }
 
-// Secret is a string that formatting and logging do not reveal.
+// Secret is a string that formatting, logging and encoding do not reveal. Convert it to string for
+// the secret itself.
 type Secret string
 
-// String returns a placeholder; convert to string for the secret itself.
-func (s Secret) String() string { return "[redacted]" }
+const redacted = "[redacted]"
 
-// GoString returns the same placeholder for the verb %#v.
-func (s Secret) GoString() string { return s.String() }
+// String returns a placeholder.
+func (Secret) String() string { return redacted }
+
+// Format implements fmt.Formatter: every verb prints the placeholder.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// MarshalText implements encoding.TextMarshaler, which encoding/json and slog's handlers ask.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // Overrides are settings that stand above the environment, by the name of their variable.
 type Overrides map[string]string
@@ -126,12 +133,10 @@ func (c *checker) config(v variables) Config {
 	}
 	if slices.Contains(cfg.Forward, HTTP) {
 		cfg.HTTPURL, cfg.APIKey = c.httpURL(v), c.apiKey(v)
+		c.proxy(v.HTTPSProxy)
 	}
-	for name, value := range map[string]string{"DD_ENTITY_ID": v.EntityID, "DD_EXTERNAL_ENV": v.ExternalEnv} {
-		if strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) || r == '|' }) {
-			c.fault(name, value, "want printable characters and no |")
-		}
-	}
+	c.origin("DD_ENTITY_ID", v.EntityID)
+	c.origin("DD_EXTERNAL_ENV", v.ExternalEnv)
 	return cfg
 }
 
@@ -144,6 +149,14 @@ func (c *checker) oneOf(name, value string, accepted ...string) string {
 	return ""
 }
 
+// origin checks what the DogStatsD client puts into each line by itself.
+func (c *checker) origin(name, value string) {
+	if strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) || r == '|' }) {
+		c.fault(name, value, "want printable characters and no |")
+	}
+}
+
+// forward returns the sinks of the list, or none and one fault.
 func (c *checker) forward(list string) []string {
 	var sinks []string
 	for name := range strings.SplitSeq(list, ",") {
@@ -151,11 +164,12 @@ func (c *checker) forward(list string) []string {
 		switch {
 		case name != DogStatsD && name != HTTP && name != Stdout:
 			c.fault("SOCKTALLY_FORWARD", list, "unknown sink %q: want a comma list of %s, %s, %s", name, DogStatsD, HTTP, Stdout)
+			return nil
 		case slices.Contains(sinks, name):
 			c.fault("SOCKTALLY_FORWARD", list, "sink %s is named twice", name)
-		default:
-			sinks = append(sinks, name)
+			return nil
 		}
+		sinks = append(sinks, name)
 	}
 	return sinks
 }
@@ -163,7 +177,6 @@ func (c *checker) forward(list string) []string {
 // tags merges DD_TAGS, SOCKTALLY_TAGS and the three tags that have a variable of their own. As with
 // Datadog's own clients, the variable wins over the same key in a list.
 func (c *checker) tags(v variables) []string {
-	const accepted = "want tags such as role:db, between commas or spaces: a letter first, then letters, digits and _-:./, at most 200 characters"
 	var own []string
 	for _, t := range []struct{ name, key, value string }{
 		{"DD_ENV", "env", v.Env}, {"DD_SERVICE", "service", v.Service}, {"DD_VERSION", "version", v.Version},
@@ -171,8 +184,8 @@ func (c *checker) tags(v variables) []string {
 		if t.value == "" {
 			continue
 		}
-		if tags, err := parseTags(t.key + ":" + t.value); err != nil || len(tags) != 1 {
-			c.fault(t.name, t.value, "want letters, digits and _-:./, at most 200 characters with the key")
+		if err := checkTag(t.key + ":" + t.value); err != nil {
+			c.fault(t.name, t.value, "%w: want letters, digits and _-:./, at most %d characters", err, maxTagLength-len(t.key+":"))
 			continue
 		}
 		own = append(own, t.key+":"+t.value)
@@ -181,7 +194,7 @@ func (c *checker) tags(v variables) []string {
 	for _, l := range []struct{ name, value string }{{"DD_TAGS", v.DDTags}, {"SOCKTALLY_TAGS", v.Tags}} {
 		tags, err := parseTags(l.value)
 		if err != nil {
-			c.fault(l.name, l.value, "%w: %s", err, accepted)
+			c.fault(l.name, l.value, "%w: want tags such as role:db between commas or spaces, each a letter and then letters, digits and _-:./, at most %d characters", err, maxTagLength)
 		}
 		lists = append(lists, slices.DeleteFunc(tags, func(tag string) bool {
 			key, _, _ := strings.Cut(tag, ":")
@@ -194,7 +207,7 @@ func (c *checker) tags(v variables) []string {
 func (c *checker) hostname(given string) string {
 	if given != "" {
 		if err := checkTag("host:" + given); err != nil {
-			c.fault("DD_HOSTNAME", given, "want a host name: letters, digits and _-:./")
+			c.fault("DD_HOSTNAME", given, "%w: want a host name of letters, digits and _-:./, at most %d characters", err, maxTagLength-len("host:"))
 		}
 		return given
 	}
@@ -207,11 +220,12 @@ func (c *checker) hostname(given string) string {
 
 // stateDir prefers the variable over the folder that systemd made for the service.
 func (c *checker) stateDir(value string) string {
-	if first, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); first != "" && os.Getenv("SOCKTALLY_STATE_DIR") == "" {
-		value = first
+	name := "SOCKTALLY_STATE_DIR"
+	if first, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); first != "" && os.Getenv(name) == "" {
+		name, value = "STATE_DIRECTORY", first
 	}
 	if !filepath.IsAbs(value) {
-		c.fault("SOCKTALLY_STATE_DIR", value, "want an absolute path")
+		c.fault(name, value, "want an absolute path")
 	}
 	return filepath.Clean(value)
 }

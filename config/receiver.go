@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -34,10 +36,14 @@ func (c *checker) dogStatsDAddress(v variables) Address {
 		}
 		return Address{"udp", net.JoinHostPort(host, v.DogStatsDPort)}
 	}
+	var rivals []string
 	for _, name := range []string{"DD_AGENT_HOST", "DD_DOGSTATSD_PORT"} {
 		if os.Getenv(name) != "" {
-			c.fault("DD_DOGSTATSD_URL", v.DogStatsDURL, "%s is set too: set one of the two", name)
+			rivals = append(rivals, name)
 		}
+	}
+	if len(rivals) > 0 {
+		c.fault("DD_DOGSTATSD_URL", v.DogStatsDURL, "stands beside %s: want either the URL or host and port", strings.Join(rivals, " and "))
 	}
 	network, target, _ := strings.Cut(v.DogStatsDURL, "://")
 	address := Address{network, target}
@@ -60,6 +66,10 @@ func udpTarget(target string) (string, error) {
 	host, port, err := net.SplitHostPort(target)
 	if err != nil {
 		host, port = unbracket(target), dogStatsDPort
+		if host == target && strings.Contains(host, ":") {
+			// Without brackets ::1:8125 is an IPv6 address too, and not the one that was meant.
+			host = ""
+		}
 	}
 	if !validHost(host) {
 		return "", errors.New("want udp://host:port, with an IPv6 address in brackets: udp://[::1]:8125")
@@ -80,10 +90,15 @@ func checkSocket(path string) error {
 	if len(path) > 107 {
 		return fmt.Errorf("the path is %d bytes long, the kernel takes 107", len(path))
 	}
-	if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeSocket == 0 {
-		return fmt.Errorf("%s is not a socket (%s)", path, info.Mode())
+	info, err := os.Stat(path)
+	switch {
+	case err != nil || info.Mode()&os.ModeSocket != 0:
+		return nil
+	case info.IsDir():
+		return errors.New("this is a directory, want the path of a socket")
+	default:
+		return errors.New("this is a file, want the path of a socket")
 	}
-	return nil
 }
 
 func (c *checker) httpURL(v variables) string {
@@ -93,19 +108,50 @@ func (c *checker) httpURL(v variables) string {
 		}
 		return "https://api." + v.Site
 	}
-	u, err := url.Parse(v.HTTPURL)
-	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || !validHost(u.Hostname()) || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		// A password in the URL must not be shown.
+	if err := checkHTTPURL(v.HTTPURL); err != nil {
 		shown := v.HTTPURL
-		if strings.Contains(shown, "@") {
-			shown = "[redacted]"
+		if strings.ContainsAny(shown, "@?#") {
+			// It may hold a password or a key.
+			shown = redacted
 		}
-		c.fault("SOCKTALLY_HTTP_URL", shown, "want http:// or https://, a host and perhaps a port and a path, no user, query or fragment")
-	case u.Port() != "" && !validPort(u.Port()):
-		c.fault("SOCKTALLY_HTTP_URL", v.HTTPURL, "port %q: want 1 to 65535", u.Port())
+		c.fault("SOCKTALLY_HTTP_URL", shown, "%w: want http:// or https://, a host and perhaps a port and a path", err)
 	}
 	return strings.TrimRight(v.HTTPURL, "/")
+}
+
+// checkHTTPURL returns errors that show no part of a user, query or fragment.
+func checkHTTPURL(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case strings.ContainsAny(s, "?#"):
+		return errors.New("a query or fragment may not stand in it")
+	case err == nil && u.User != nil, err != nil && strings.Contains(s, "@"):
+		return errors.New("a user or password may not stand in it")
+	case err != nil:
+		return errors.Unwrap(err)
+	case u.Scheme != "http" && u.Scheme != "https":
+		return fmt.Errorf("scheme %q", u.Scheme)
+	case !validHost(u.Hostname()):
+		return fmt.Errorf("host %q", u.Hostname())
+	case u.Port() != "" && !validPort(u.Port()):
+		return fmt.Errorf("port %q is not 1 to 65535", u.Port())
+	}
+	return nil
+}
+
+// proxy checks a variable that net/http reads by itself. Its error would show a password at each
+// request.
+func (c *checker) proxy(value string) {
+	if value == "" {
+		return
+	}
+	u, err := url.Parse(value)
+	if !strings.Contains(value, "://") {
+		u, err = url.Parse("http://" + value) // as net/http does
+	}
+	if err != nil || !validHost(u.Hostname()) || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
+		c.faults = append(c.faults, errors.New("HTTPS_PROXY: want http://host:port, or https, socks5 or socks5h (its value is not shown)"))
+	}
 }
 
 func (c *checker) apiKey(v variables) Secret {
@@ -133,17 +179,16 @@ var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$
 
 // validHost accepts an IP address, perhaps with a zone, or a host name.
 func validHost(s string) bool {
-	address, zone, hasZone := strings.Cut(s, "%")
-	if ip := net.ParseIP(address); ip != nil {
-		return !hasZone || zone != ""
+	if _, err := netip.ParseAddr(s); err == nil {
+		return true
 	}
 	return len(s) <= 253 && hostName.MatchString(s)
 }
 
 // unbracket takes the brackets off an IPv6 address.
 func unbracket(s string) string {
-	if inner, ok := strings.CutPrefix(s, "["); ok {
-		return strings.TrimSuffix(inner, "]")
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		return s[1 : len(s)-1]
 	}
 	return s
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"unicode"
@@ -10,16 +11,17 @@ import (
 // maxTagLength is Datadog's limit, in characters.
 const maxTagLength = 200
 
-// parseTags splits a list of tags at commas and white space, as DD_TAGS is written, and holds each
+// parseTags splits a list of tags at commas and spaces, as DD_TAGS is written, and holds each
 // to Datadog's rules: a letter first, then letters, digits and _ - : . / up to 200 characters.
 func parseTags(list string) ([]string, error) {
 	if i := strings.IndexFunc(list, unicode.IsControl); i >= 0 {
-		return nil, fmt.Errorf("character %d is the control character %q", utf8.RuneCountInString(list[:i])+1, list[i])
+		control, _ := utf8.DecodeRuneInString(list[i:])
+		return nil, fmt.Errorf("character %d is the control character %q", utf8.RuneCountInString(list[:i])+1, control)
 	}
 	tags := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
 	for _, tag := range tags {
 		if err := checkTag(tag); err != nil {
-			return nil, fmt.Errorf("tag %q: %w", tag, err)
+			return nil, fmt.Errorf("tag %q %w", tag, err)
 		}
 	}
 	return tags, nil
@@ -27,14 +29,14 @@ func parseTags(list string) ([]string, error) {
 
 func checkTag(tag string) error {
 	if !utf8.ValidString(tag) {
-		return fmt.Errorf("is not UTF-8")
+		return errors.New("is not UTF-8")
 	}
 	if utf8.RuneCountInString(tag) > maxTagLength {
 		return fmt.Errorf("is longer than %d characters", maxTagLength)
 	}
 	for i, r := range tag {
 		if i == 0 && !unicode.IsLetter(r) {
-			return fmt.Errorf("does not begin with a letter")
+			return errors.New("does not begin with a letter")
 		}
 		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-:./", r) {
 			return fmt.Errorf("holds %q", r)
