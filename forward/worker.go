@@ -185,7 +185,9 @@ func (w *worker) replay() {
 		return rest, len(rest) == 0 && len(w.queue) == 0 && !w.isEnding()
 	})
 	w.spoolDropped(dropped)
-	w.spoolState(err)
+	if err != nil || tried {
+		w.spoolState(err)
+	}
 	if err != nil {
 		// What could not be removed would be sent again and again.
 		w.replayAfter = w.clock.Now().Add(replayPause)
@@ -228,18 +230,18 @@ func (w *worker) close() Summary {
 
 // delivered counts samples that reached the receiver.
 func (w *worker) delivered(n int) {
+	w.Count(metric.SamplesSent, n, "sink:"+w.sink.Name())
 	w.mu.Lock()
 	w.summary.Sent += n
 	w.mu.Unlock()
-	w.Count(metric.SamplesSent, n, "sink:"+w.sink.Name())
 }
 
 // replayed counts those of the delivered samples that came from the spool.
 func (w *worker) replayed(n int) {
+	w.Count(metric.SamplesReplayed, n, "sink:"+w.sink.Name())
 	w.mu.Lock()
 	w.summary.Replayed += n
 	w.mu.Unlock()
-	w.Count(metric.SamplesReplayed, n, "sink:"+w.sink.Name())
 }
 
 // drop gives samples up. The counts among them are told by the sink's next batch instead.

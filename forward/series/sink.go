@@ -11,6 +11,7 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -225,8 +226,8 @@ func (t limitAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	for _, name := range []string{"Retry-After", "X-RateLimit-Reset"} {
 		value := h.Get(name)
-		if d, err := time.ParseDuration(value + "s"); err == nil && d > 0 {
-			return d
+		if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+			return time.Duration(seconds) * time.Second
 		}
 		if t, err := http.ParseTime(value); err == nil && t.After(now) {
 			return t.Sub(now)
