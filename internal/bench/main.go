@@ -1,0 +1,306 @@
+// Command bench measures socktally against references that run in the same minute on the same
+// machine, and prints each result as a ratio. make bench runs it from the top folder.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func main() {
+	binary := flag.String("socktally", "bin/socktally", "the binary to measure")
+	runs := flag.Int("runs", 200, "how often each way of one reading is run")
+	idle := flag.Duration("idle", time.Minute, "how long a daemon idles before its memory is read")
+	flag.Parse()
+	var errs []error
+	for _, measure := range []func() error{
+		reading,
+		func() error { return once(*binary, *runs) },
+		func() error { return memory(*binary, *idle) },
+		func() error { return size(*binary) },
+	} {
+		errs = append(errs, measure())
+	}
+	if err := errors.Join(errs...); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// row prints a result, what it is compared with, their ratio and the target.
+func row(what, value, than, reference string, ratio float64, target string) {
+	fmt.Printf("%-34s %12s   %-32s %12s   ratio %5.2f   target %s\n", what, value, than, reference, ratio, target)
+}
+
+var benchLine = regexp.MustCompile(`(?m)^Benchmark(\w+?)(?:-\d+)?\s+\d+\s+([\d.]+) ns/op`)
+
+// reading runs the benchmarks of the collector.
+func reading() error {
+	out, err := exec.Command("go", "test", "-run=^$", "-bench=^Benchmark(Read|BareRead)$", "-benchtime=0.3s", "-count=7", "./collector").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("benchmark of the collector: %w\n%s", err, out)
+	}
+	results := map[string][]float64{}
+	for _, m := range benchLine.FindAllStringSubmatch(string(out), -1) {
+		ns, err := strconv.ParseFloat(m[2], 64)
+		if err != nil {
+			return err
+		}
+		results[m[1]] = append(results[m[1]], ns)
+	}
+	if len(results["Read"]) == 0 || len(results["BareRead"]) == 0 {
+		return fmt.Errorf("benchmark of the collector: no results in\n%s", out)
+	}
+	read, bare := median(results["Read"]), median(results["BareRead"])
+	row("one reading, all files", fmt.Sprintf("%.1f us", read/1000), "bare read of sockstat", fmt.Sprintf("%.1f us", bare/1000), read/bare, "<= 6")
+	return nil
+}
+
+// cost is what one run of a command took.
+type cost struct{ wall, cpu float64 } // seconds
+
+func run(env []string, name string, args ...string) (cost, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	began := time.Now()
+	if err := cmd.Run(); err != nil {
+		return cost{}, fmt.Errorf("%s: %w: %s", filepath.Base(name), err, said.Bytes())
+	}
+	wall := time.Since(began)
+	// The children of a shell are part of its own times once it has waited for them.
+	return cost{wall.Seconds(), (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()}, nil
+}
+
+// once compares socktally once with the shell script, run in turns.
+func once(binary string, runs int) error {
+	udp, closeUDP, err := discardUDP()
+	if err != nil {
+		return err
+	}
+	defer closeUDP()
+	web, closeWeb, err := discardHTTP()
+	if err != nil {
+		return err
+	}
+	defer closeWeb()
+	const script = "internal/bench/once.sh"
+	udpHost, udpPort, _ := net.SplitHostPort(udp)
+	webHost, webPort, _ := net.SplitHostPort(web)
+
+	const own, bash, curl = "socktally once by UDP", "bash, awk and /dev/udp", "bash, awk and curl"
+	ways := []struct {
+		name string
+		run  func() (cost, error)
+	}{
+		{own, func() (cost, error) {
+			return run([]string{"DD_DOGSTATSD_URL=udp://" + udp, "DD_ENV=bench"}, binary, "once", "--env-file", os.DevNull)
+		}},
+		{bash, func() (cost, error) { return run(nil, "bash", script, "udp", udpHost, udpPort) }},
+		{curl, func() (cost, error) { return run(nil, "bash", script, "curl", webHost, webPort) }},
+	}
+	wall, cpu := map[string][]float64{}, map[string][]float64{}
+	const warmUp = 5
+	for i := range runs + warmUp {
+		for _, way := range ways {
+			c, err := way.run()
+			if err != nil {
+				return err
+			}
+			if i >= warmUp {
+				wall[way.name] = append(wall[way.name], c.wall)
+				cpu[way.name] = append(cpu[way.name], c.cpu)
+			}
+		}
+	}
+	ms := func(s float64) string { return fmt.Sprintf("%.2f ms", s*1000) }
+	for reference, target := range map[string]string{bash: "none", curl: "<= 0.5"} {
+		for _, kind := range []struct {
+			name  string
+			times map[string][]float64
+		}{{"CPU", cpu}, {"wall", wall}} {
+			a, b := median(kind.times[own]), median(kind.times[reference])
+			row(own+", "+kind.name, ms(a), reference, ms(b), a/b, target)
+		}
+	}
+	return nil
+}
+
+// memory compares the daemon with node_exporter, both left alone but for a reading each 15 s.
+func memory(binary string, idle time.Duration) error {
+	udp, closeUDP, err := discardUDP()
+	if err != nil {
+		return err
+	}
+	defer closeUDP()
+	daemon, stop, err := start([]string{"DD_DOGSTATSD_URL=udp://" + udp}, binary, "run", "--env-file", os.DevNull)
+	if err != nil {
+		return err
+	}
+	defer stop()
+
+	peer, err := exec.LookPath("prometheus-node-exporter")
+	if err != nil {
+		fmt.Println("prometheus-node-exporter is not installed: the memory of the daemon has no reference")
+	}
+	var exporter int
+	var web string
+	if peer != "" {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		web = l.Addr().String()
+		l.Close()
+		pid, stop, err := start(nil, peer, "--collector.disable-defaults", "--collector.sockstat", "--web.listen-address="+web)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		exporter = pid
+	}
+
+	ticker := time.NewTicker(15 * time.Second)
+	defer ticker.Stop()
+	for end := time.After(idle); ; {
+		if peer != "" {
+			if err := scrape(web); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ticker.C:
+			continue
+		case <-end:
+		}
+		break
+	}
+	own, err := resident(daemon)
+	if err != nil {
+		return err
+	}
+	what := fmt.Sprintf("daemon, resident after %v", idle)
+	if peer == "" {
+		fmt.Printf("%-34s %12s   target <= 12 MB\n", what, mb(own))
+		return nil
+	}
+	other, err := resident(exporter)
+	if err != nil {
+		return err
+	}
+	row(what, mb(own), "node_exporter, only sockstat", mb(other), own/other, "<= 12 MB")
+	return nil
+}
+
+// size compares the binary with node_exporter's.
+func size(binary string) error {
+	own, err := os.Stat(binary)
+	if err != nil {
+		return err
+	}
+	peer, err := exec.LookPath("prometheus-node-exporter")
+	if err != nil {
+		fmt.Printf("%-34s %12s   target <= 20 MB\n", "binary", mb(float64(own.Size())))
+		return nil
+	}
+	other, err := os.Stat(peer)
+	if err != nil {
+		return err
+	}
+	row("binary", mb(float64(own.Size())), "node_exporter's, not static", mb(float64(other.Size())), float64(own.Size())/float64(other.Size()), "<= 20 MB")
+	return nil
+}
+
+func mb(bytes float64) string { return fmt.Sprintf("%.1f MB", bytes/1e6) }
+
+// start starts a program and returns how to end it.
+func start(env []string, name string, args ...string) (pid int, stop func(), err error) {
+	cmd := exec.Command(name, args...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
+	if err := cmd.Start(); err != nil {
+		return 0, nil, err
+	}
+	return cmd.Process.Pid, func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}, nil
+}
+
+// resident returns VmRSS in bytes.
+func resident(pid int) (float64, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if fields := strings.Fields(lines.Text()); len(fields) == 3 && fields[0] == "VmRSS:" {
+			kib, err := strconv.ParseFloat(fields[1], 64)
+			return kib * 1024, err
+		}
+	}
+	return 0, fmt.Errorf("process %d has no VmRSS: it has ended", pid)
+}
+
+// scrape reads the exporter's metrics, which it may not serve yet.
+func scrape(address string) error {
+	for tries := 0; ; tries++ {
+		resp, err := http.Get("http://" + address + "/metrics")
+		if err == nil {
+			defer resp.Body.Close()
+			_, err = io.Copy(io.Discard, resp.Body)
+			return err
+		}
+		if tries == 50 {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+func discardUDP() (address string, stop func() error, err error) {
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	go func() {
+		for b := make([]byte, 64<<10); ; {
+			if _, _, err := c.ReadFrom(b); err != nil {
+				return
+			}
+		}
+	}()
+	return c.LocalAddr().String(), c.Close, nil
+}
+
+func discardHTTP() (address string, stop func() error, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+	})}
+	go func() { _ = server.Serve(l) }()
+	return l.Addr().String(), server.Close, nil
+}
+
+func median(all []float64) float64 {
+	s := slices.Sorted(slices.Values(all))
+	return s[len(s)/2]
+}

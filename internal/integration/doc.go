@@ -1,0 +1,13 @@
+// Package integration tests the socktally binary against receivers that nobody here wrote:
+// statsd_exporter by DogStatsD and VictoriaMetrics by HTTP. The tests start the binary as a
+// process and look at it from outside only. Expected values come from the tests' own reading of
+// /proc.
+//
+// It is a module of its own, so that the receivers, which are tools in its go.mod, add nothing to
+// the product's dependencies. Run it with make integration, or here with go test -count=1: Go does
+// not see that the product changed and would show an old result.
+//
+// Tests of exact socket counts need root, for a network namespace in which nothing else runs; they
+// skip without it. With SOCKTALLY_TEST_PRIVILEGED=1 they fail instead. The flag -soak is how long
+// the soak test lasts.
+package integration
