@@ -23,6 +23,10 @@ import (
 	"socktally/metric"
 )
 
+// stopTimeout bounds the end of Run. The forwarder ends earlier, unless a reading or the standard
+// output hangs, which nothing can interrupt.
+const stopTimeout = 4500 * time.Millisecond
+
 // onceTimeout bounds the delivery of a single reading and of what waited on disk.
 const onceTimeout = 10 * time.Second
 
@@ -104,12 +108,21 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 	<-ctx.Done()
 	begin := time.Now()
-	<-c.Stop().Done()
-	for _, s := range d.forwarder.Close(0) {
-		d.log.Info("stopped", "sink", s.Sink, "sent", s.Sent, "dropped", s.Dropped+s.Expired+s.Evicted,
-			"spooled", s.Spooled, "replayed", s.Replayed, "took", time.Since(begin).Round(time.Millisecond))
+	stopped := make(chan []forward.Summary, 1)
+	go func() {
+		<-c.Stop().Done()
+		stopped <- d.forwarder.Close(0)
+	}()
+	select {
+	case all := <-stopped:
+		for _, s := range all {
+			d.log.Info("stopped", "sink", s.Sink, "sent", s.Sent, "dropped", s.Dropped+s.Expired+s.Evicted,
+				"spooled", s.Spooled, "replayed", s.Replayed, "took", time.Since(begin).Round(time.Millisecond))
+		}
+		return nil
+	case <-time.After(stopTimeout):
+		return fmt.Errorf("stop: a reading or a sink still hangs after %v, and what was on its way to it is lost", stopTimeout)
 	}
-	return nil
 }
 
 // tick takes the reading of one moment of the schedule, unless the one before still runs.
