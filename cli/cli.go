@@ -187,6 +187,9 @@ func (s *settings) load() (config.Config, error) {
 	}
 	overrides := config.Overrides{}
 	if s.cmd.Flags().Changed("forward") {
+		if s.forward == "" {
+			return config.Config{}, usageError{errors.New("--forward is empty: want a comma list of dogstatsd, http, stdout")}
+		}
 		overrides["SOCKTALLY_FORWARD"] = s.forward
 	}
 	cfg, err := config.Load(overrides)
