@@ -20,6 +20,10 @@ func TestCatalogueIsWellFormed(t *testing.T) {
 			t.Errorf("%s has the unknown unit %q", d.Name, d.Unit)
 		case d.Scope != Host && d.Scope != NetNS && d.Scope != Process:
 			t.Errorf("%s has the unknown scope %q", d.Name, d.Scope)
+		case d.Orientation < -1 || d.Orientation > 1:
+			t.Errorf("%s has the orientation %d", d.Name, d.Orientation)
+		case d.Kind.String() != "gauge" && d.Kind.String() != "count":
+			t.Errorf("%s has the unknown kind %v", d.Name, d.Kind)
 		case d.ShortName == "" || d.Description == "" || d.Description[len(d.Description)-1] != '.':
 			t.Errorf("%s lacks a short name or a description that is a sentence", d.Name)
 		}
@@ -30,5 +34,13 @@ func TestCatalogueIsWellFormed(t *testing.T) {
 	}
 	if _, ok := Lookup("sockstat.tcp.established"); ok {
 		t.Error("Lookup found a metric that is not in the catalogue")
+	}
+}
+
+// TestCatalogueIsTheCallersOwn changes what Catalogue returns, which changes nothing else.
+func TestCatalogueIsTheCallersOwn(t *testing.T) {
+	Catalogue()[0].Name = "changed"
+	if name := Catalogue()[0].Name; name == "changed" {
+		t.Error("the catalogue can be changed from outside")
 	}
 }
