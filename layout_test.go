@@ -1,0 +1,106 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// layout is the direction of imports: for each package of this module, which others of it, and which
+// modules of others, its code may import. Tests may import more. A package imports only what stands
+// on its line, so that siblings never import each other; one without a line fails the test.
+var layout = []struct {
+	path    string
+	own     string // relative to this module
+	modules string
+}{
+	{".", "cli", ""},
+	{"cli", "config daemon", "github.com/spf13/cobra"},
+	{"daemon", "collector config forward forward/dogstatsd forward/series forward/spool metric", "github.com/robfig/cron/v3"},
+	{"config", "metric", "github.com/kelseyhightower/envconfig github.com/robfig/cron/v3"},
+	{"collector", "metric", "github.com/prometheus/procfs"},
+	{"forward", "forward/spool metric", ""},
+	{"forward/dogstatsd", "forward metric", "github.com/DataDog/datadog-go/v5"},
+	{"forward/series", "forward metric", "github.com/DataDog/datadog-api-client-go/v2"},
+	{"forward/spool", "metric", ""},
+	{"metric", "", ""},
+
+	// For tests and generation only; no package above imports these.
+	{"forward/forwardtest", "forward metric", ""},
+	{"internal/bench", "", ""},
+	{"internal/gendocs", "config metric", ""},
+}
+
+const module = "socktally"
+
+func TestLayout(t *testing.T) {
+	seen := map[string]bool{}
+	for _, p := range listPackages(t) {
+		path := relative(p.ImportPath)
+		seen[path] = true
+		i := slices.IndexFunc(layout, func(row struct{ path, own, modules string }) bool { return row.path == path })
+		if i < 0 {
+			t.Errorf("package %s has no line in the layout: say what it may import", path)
+			continue
+		}
+		own, modules := strings.Fields(layout[i].own), strings.Fields(layout[i].modules)
+		for _, imported := range p.Imports {
+			first, _, _ := strings.Cut(imported, "/")
+			switch {
+			case first == module:
+				if !slices.Contains(own, relative(imported)) {
+					t.Errorf("%s imports %s: the layout allows %q", path, relative(imported), own)
+				}
+			case strings.Contains(first, "."): // the standard library has no dot there
+				if !slices.ContainsFunc(modules, func(m string) bool { return imported == m || strings.HasPrefix(imported, m+"/") }) {
+					t.Errorf("%s imports %s: the layout allows the modules %q", path, imported, modules)
+				}
+			}
+		}
+	}
+	for _, row := range layout {
+		if !seen[row.path] {
+			t.Errorf("the layout has a line for %s, which does not exist", row.path)
+		}
+	}
+}
+
+func relative(importPath string) string {
+	if importPath == module {
+		return "."
+	}
+	return strings.TrimPrefix(importPath, module+"/")
+}
+
+type listedPackage struct {
+	ImportPath string
+	Imports    []string
+}
+
+// listPackages asks the go command for every package of this module.
+func listPackages(t *testing.T) []listedPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, &stderr)
+	}
+	var packages []listedPackage
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listedPackage
+		err := d.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return packages
+		}
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		packages = append(packages, p)
+	}
+}
