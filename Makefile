@@ -24,6 +24,10 @@ SOAK ?= 10s
 integration:
 	cd internal/integration && go test -v -count=1 -soak=$(SOAK) ./...
 
+# The tables of metrics and variables, from the code that they describe. A test compares them.
+generate:
+	go run ./internal/gendocs
+
 # Numbers beside references measured in the same run. IDLE is how long a daemon idles before its
 # memory is read. With Debian's prometheus-node-exporter installed there is a reference for it.
 IDLE ?= 1m

@@ -1,0 +1,34 @@
+// Command gendocs writes what is known about the metrics and the variables where people look for it:
+// metadata.csv, docs/metrics.md and the two tables of README.md. Run it at the top of the repository.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+func main() {
+	if err := generate("."); err != nil {
+		fmt.Fprintf(os.Stderr, "gendocs: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// generate writes the files of the repository at root.
+func generate(root string) error {
+	files, err := render(root)
+	if err != nil {
+		return err
+	}
+	for name, text := range files {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
