@@ -96,6 +96,9 @@ func (w *worker) deliver(b batch) {
 		}
 		if !w.waitForRetry(b.deadline) {
 			for _, l := range again {
+				if w.spoolError != "" {
+					l.Err = fmt.Errorf("%w (and not kept: %s)", l.Err, w.spoolError)
+				}
 				w.drop(l)
 			}
 			return
@@ -316,7 +319,7 @@ func (w *worker) up() {
 	defer w.mu.Unlock()
 	now := w.clock.Now()
 	if len(w.failing) > 0 {
-		w.log.Info("samples are delivered again", "after", now.Sub(w.failingSince).Round(time.Millisecond), "dropped", w.summary.Dropped-w.droppedUntil)
+		w.log.Info("samples are delivered again", "after", now.Sub(w.failingSince).Round(time.Millisecond).String(), "dropped", w.summary.Dropped-w.droppedUntil)
 		w.failing = nil
 	} else if w.success.IsZero() {
 		w.log.Info("samples are delivered")

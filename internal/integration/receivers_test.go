@@ -168,22 +168,23 @@ func (e *exporter) bad(t *testing.T) float64 {
 
 // victoria is a VictoriaMetrics.
 type victoria struct {
-	web string
+	web  string
+	data string
+	args []string // beside those that all have
 	*process
 }
 
 func newVictoria(t *testing.T) *victoria {
 	t.Helper()
-	return &victoria{web: "127.0.0.1:" + freePort(t, "tcp", "127.0.0.1")}
+	return &victoria{web: "127.0.0.1:" + freePort(t, "tcp", "127.0.0.1"), data: t.TempDir()}
 }
 
 func (v *victoria) intake() string { return "http://" + v.web + "/datadog" }
 
 func (v *victoria) start(t *testing.T) *victoria {
 	t.Helper()
-	dir := t.TempDir()
-	v.process = start(t, nil, binary(t, victoriaMetrics), "-httpListenAddr="+v.web, "-storageDataPath="+dir,
-		"-loggerLevel=WARN", "-memory.allowedBytes=128MiB")
+	args := append([]string{"-httpListenAddr=" + v.web, "-storageDataPath=" + v.data, "-loggerLevel=WARN", "-memory.allowedBytes=128MiB"}, v.args...)
+	v.process = start(t, nil, binary(t, victoriaMetrics), args...)
 	eventually(t, func() error {
 		_, err := get("http://" + v.web + "/health")
 		return err
