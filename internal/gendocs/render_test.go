@@ -20,8 +20,10 @@ func TestFilesAreUpToDate(t *testing.T) {
 	}
 	for name, want := range files {
 		got, err := os.ReadFile(filepath.Join(root, name))
-		if err != nil || string(got) != want {
-			t.Errorf("%s is not what the code says (%v): run make generate", name, err)
+		if err != nil {
+			t.Errorf("%v: run make generate", err)
+		} else if string(got) != want {
+			t.Errorf("%s is not what the code says: run make generate", name)
 		}
 	}
 }
