@@ -117,7 +117,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	case all := <-stopped:
 		for _, s := range all {
 			d.log.Info("stopped", "sink", s.Sink, "sent", s.Sent, "dropped", s.Dropped+s.Expired+s.Evicted,
-				"spooled", s.Spooled, "replayed", s.Replayed, "took", time.Since(begin).Round(time.Millisecond))
+				"spooled", s.Spooled, "replayed", s.Replayed, "took", time.Since(begin).Round(time.Millisecond).String())
 		}
 		return nil
 	case <-time.After(stopTimeout):
