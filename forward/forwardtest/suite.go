@@ -101,12 +101,16 @@ func Loses(t *testing.T, sink forward.Sink, reason forward.Reason, retry bool) {
 	}
 }
 
-// lines prints samples so that equal sets print equally, whole seconds and no intervals, which not
-// every protocol carries.
+// lines prints samples so that equal sets print equally. A protocol may leave out the time of a
+// fresh sample, and the interval of a count.
 func lines(samples []metric.Sample) string {
 	all := make([]string, 0, len(samples))
 	for _, s := range samples {
-		all = append(all, fmt.Sprintf("%s %s %v %d %v", s.Name, s.Kind, s.Value, s.Time.Unix(), s.Tags))
+		at := "now"
+		if time.Since(s.Time) > time.Minute {
+			at = s.Time.UTC().Format(time.DateTime)
+		}
+		all = append(all, fmt.Sprintf("%s %s %v %s %v", s.Name, s.Kind, s.Value, at, s.Tags))
 	}
 	slices.Sort(all)
 	return strings.Join(all, "\n")

@@ -28,7 +28,6 @@ type intake struct {
 	requests int
 	largest  int // compressed
 	samples  []metric.Sample
-	raw      []map[string]any
 }
 
 func newIntake(t *testing.T) *intake {
