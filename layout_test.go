@@ -19,9 +19,11 @@ var layout = []struct {
 	modules string
 }{
 	{".", "cli", ""},
-	{"cli", "config daemon", "github.com/spf13/cobra"},
+	{"cli", "config daemon flows metric", "github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
 	{"daemon", "collector config forward forward/dogstatsd forward/series forward/spool metric", "github.com/robfig/cron/v3"},
 	{"config", "metric", "github.com/kelseyhightower/envconfig github.com/robfig/cron/v3"},
+	{"bpf", "", "github.com/cilium/ebpf"},
+	{"flows", "bpf", "github.com/cilium/ebpf github.com/vishvananda/netlink golang.org/x/sys"},
 	{"collector", "metric", "github.com/prometheus/procfs"},
 	{"forward", "forward/spool metric", ""},
 	{"forward/dogstatsd", "forward metric", "github.com/DataDog/datadog-go/v5"},

@@ -69,7 +69,7 @@ func newRoot(stdout, stderr io.Writer, version string) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newRun(stdout, stderr, version), newOnce(stdout, stderr, version), newVersion(stdout, version))
+	root.AddCommand(newRun(stdout, stderr, version), newOnce(stdout, stderr, version), newFlows(stdout, stderr), newVersion(stdout, version))
 	return root
 }
 
@@ -167,17 +167,22 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// settings are the flags of every command that reads and forwards.
+// settings are the flags of every command that has a configuration.
 type settings struct {
 	cmd     *cobra.Command
 	envFile string
 	forward string
 }
 
+// flags adds the flags of a command that forwards.
 func (s *settings) flags(cmd *cobra.Command) {
+	s.envFileFlag(cmd)
+	cmd.Flags().StringVar(&s.forward, "forward", "", "comma list of dogstatsd, http, stdout; wins over SOCKTALLY_FORWARD")
+}
+
+func (s *settings) envFileFlag(cmd *cobra.Command) {
 	s.cmd = cmd
 	cmd.Flags().StringVar(&s.envFile, "env-file", config.DefaultEnvFile, "file of NAME=value lines; the environment wins over it")
-	cmd.Flags().StringVar(&s.forward, "forward", "", "comma list of dogstatsd, http, stdout; wins over SOCKTALLY_FORWARD")
 }
 
 // load overlays the env file and the flags and checks the result.

@@ -36,6 +36,9 @@ type Config struct {
 	ScheduleSpec string
 	Schedule     cron.Schedule
 	Scope        metric.Scope
+	// Flows is auto, ebpf, sockdiag or off. FlowsMax is how many flows an interval tells apart.
+	Flows    string
+	FlowsMax int
 	// Tags are those of every sample, "key:value", without repetition.
 	Tags []string
 	// Hostname is never empty; HostnameGiven says that it was set by hand.
@@ -110,6 +113,8 @@ func (c *checker) config(v variables) Config {
 		ScheduleSpec: v.Schedule,
 		Forward:      c.forward(v.Forward),
 		Scope:        metric.Scope(c.oneOf("SOCKTALLY_SCOPE", v.Scope, string(metric.Host), string(metric.NetNS))),
+		Flows:        c.oneOf("SOCKTALLY_FLOWS", v.Flows, "auto", "ebpf", "sockdiag", "off"),
+		FlowsMax:     c.number("SOCKTALLY_FLOWS_MAX", v.FlowsMax, 1, 1<<24),
 		Tags:         c.tags(v),
 		Hostname:     c.hostname(v.Hostname),
 		LogFormat:    c.oneOf("SOCKTALLY_LOG_FORMAT", v.LogFormat, "text", "json"),
@@ -250,6 +255,14 @@ func (c *checker) bytes(name, value string) int64 {
 	}
 	c.fault(name, value, "want a number of bytes, or one with KiB, MiB or GiB, such as 64MiB")
 	return 0
+}
+
+func (c *checker) number(name, value string, least, most int) int {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < least || n > most {
+		c.fault(name, value, "want a number from %d to %d", least, most)
+	}
+	return n
 }
 
 func (c *checker) duration(name, value string, least time.Duration) time.Duration {

@@ -16,6 +16,8 @@ type variables struct {
 	Forward   string `envconfig:"SOCKTALLY_FORWARD" default:"dogstatsd" desc:"where samples go: a comma list of dogstatsd, http, stdout"`
 	Schedule  string `envconfig:"SOCKTALLY_SCHEDULE" default:"@every 15s" desc:"cron spec of the readings: 5 fields, or 6 with seconds first, or @every 15s; CRON_TZ=zone may precede it"`
 	Scope     string `envconfig:"SOCKTALLY_SCOPE" default:"host" desc:"host: all fields; netns: only those of the own network namespace, for a sidecar"`
+	Flows     string `envconfig:"SOCKTALLY_FLOWS" default:"auto" desc:"how flows are counted: ebpf, sockdiag, auto for the first of them that this host allows, or off"`
+	FlowsMax  string `envconfig:"SOCKTALLY_FLOWS_MAX" default:"16384" desc:"flows of one interval that are told apart; what goes beyond is summed in one record"`
 	Tags      string `envconfig:"SOCKTALLY_TAGS" desc:"tags of every sample beside DD_TAGS, such as team:net,role:db"`
 	HTTPURL   string `envconfig:"SOCKTALLY_HTTP_URL" desc:"base URL of the intake of http, such as http://127.0.0.1:8428/datadog; from DD_SITE if not set"`
 	StateDir  string `envconfig:"SOCKTALLY_STATE_DIR" default:"/var/lib/socktally" desc:"where samples wait that could not be delivered; systemd's STATE_DIRECTORY if that is set"`

@@ -1,0 +1,449 @@
+//go:build ignore
+// SPDX-License-Identifier: Dual MIT/GPL
+/*
+ * Counts TCP flows from what the kernel counts anyway. Nothing runs for a send, a receive or a
+ * packet: two programs run when a socket changes state, one walks the live sockets once an interval.
+ *
+ * Exactness rests on one rule. A socket's counts are taken from it by differences to a baseline in
+ * its storage, and a baseline is moved by exactly one atomic operation: the walk's compare-and-swap,
+ * which moves it to the other slot, or the close's fetch-and-or, after which no walk can move it. So
+ * whatever the order in which a walk and a close on another CPU meet, each count is taken once.
+ */
+#include "kernel.h"
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_tracing.h>
+
+#include "flow.h"
+#include "socket.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+/* Emit the types for the Go side, and for the inner map, in full. */
+const struct flow_key *unused_flow_key __attribute__((unused));
+const struct flow *unused_flow __attribute__((unused));
+const enum loss *unused_loss __attribute__((unused));
+const enum role *unused_role __attribute__((unused));
+const enum seed_pass *unused_seed_pass __attribute__((unused));
+
+#define ADD(field)                                                                                 \
+	if (delta->field)                                                                          \
+	__sync_fetch_and_add(&flow->field, delta->field)
+
+static __always_inline void add(struct flow *flow, const struct flow *delta)
+{
+	ADD(sent);
+	ADD(received);
+	ADD(segs_out);
+	ADD(segs_in);
+	ADD(rtt_sum);
+	ADD(rtt_samples);
+	ADD(retransmits);
+	ADD(established);
+	ADD(closed);
+	ADD(refused);
+	ADD(reset);
+	ADD(timed_out);
+	ADD(unreachable);
+	ADD(delivered_ce);
+	ADD(reord_seen);
+	ADD(ooo);
+	ADD(rtos);
+	ADD(rto_recoveries);
+}
+
+/* What remains of a key says only who sent what. The table holds all such keys beforehand. */
+static __always_inline void forget(struct flow_key *key)
+{
+	__u8 role = key->role, peer_is_local = key->peer_is_local;
+
+	__builtin_memset(key, 0, sizeof(*key));
+	key->role = role;
+	key->peer_is_local = peer_is_local;
+}
+
+/* Where the table is full, or too busy to insert into, an overflow record keeps the sums true. */
+static __always_inline void fold(struct flow_key *key, const struct flow *delta)
+{
+	__u32 zero = 0;
+	struct flow *flow;
+	void *table = bpf_map_lookup_elem(&flows, &zero);
+
+	if (!table) {
+		lose(LOSS_UNCOUNTED);
+		return;
+	}
+	flow = bpf_map_lookup_elem(table, key);
+	if (!flow) {
+		if (!bpf_map_update_elem(table, key, delta, BPF_NOEXIST))
+			return;
+		flow = bpf_map_lookup_elem(table, key); /* another CPU may have been first */
+	}
+	if (!flow) {
+		lose(LOSS_TABLE_FULL);
+		forget(key);
+		flow = bpf_map_lookup_elem(table, key);
+	}
+	if (!flow) {
+		lose(LOSS_UNCOUNTED);
+		return;
+	}
+	add(flow, delta);
+}
+
+static __always_inline void subtract(const struct counts *now, const struct counts *base,
+				     struct flow *delta)
+{
+	delta->sent = now->sent - base->sent;
+	delta->received = now->received - base->received;
+	delta->segs_out = now->segs_out - base->segs_out;
+	delta->segs_in = now->segs_in - base->segs_in;
+	delta->retransmits = now->retransmits - base->retransmits;
+	delta->delivered_ce = now->delivered_ce - base->delivered_ce;
+	delta->reord_seen = now->reord_seen - base->reord_seen;
+	delta->ooo = now->ooo - base->ooo;
+	delta->rtos = (__u16)(now->rtos - base->rtos);
+	delta->rto_recoveries = (__u16)(now->rto_recoveries - base->rto_recoveries);
+	delta->established = now->established - base->established;
+}
+
+static __always_inline void describe(const struct tcp_sock *tp, const struct tracked *t,
+				     struct flow *delta)
+{
+	__u32 rtt = tp->srtt_us >> 3;
+
+	__builtin_memcpy(delta->comm, t->comm, sizeof(delta->comm));
+	if (rtt) {
+		delta->rtt_sum = rtt;
+		delta->rtt_samples = 1;
+	}
+}
+
+static __always_inline bool is_connecting(int state)
+{
+	return state == TCP_SYN_SENT || state == TCP_SYN_RECV;
+}
+
+/*
+ * sk_err still holds why: the kernel sets it before the state. A reset that this end sends leaves it
+ * alone, and one that comes when no process holds the socket any more ends nothing that anybody
+ * waits for. A reset received when the peer's FIN was in already is an EPIPE. An attempt that its
+ * process gave up failed by the last ICMP error, which the kernel was still trying to overcome.
+ */
+static __always_inline void judge(const struct sock *sk, int oldstate, struct flow *delta)
+{
+	bool held = !(sk->__sk_common.skc_flags & SOCK_DEAD_BIT);
+	int error = sk->sk_err;
+
+	if (!error && oldstate == TCP_SYN_SENT)
+		error = sk->sk_err_soft;
+	switch (error) {
+	case ECONNREFUSED:
+		delta->refused = 1;
+		break;
+	case ECONNRESET:
+		delta->reset = held;
+		break;
+	case EPIPE:
+		delta->reset = held && oldstate == TCP_CLOSE_WAIT;
+		break;
+	case ETIMEDOUT:
+		delta->timed_out = 1;
+		break;
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case EHOSTDOWN:
+	case ENONET:
+	case EACCES: /* what ICMPv6 calls administratively prohibited */
+		delta->unreachable = 1;
+		break;
+	}
+}
+
+/* In process context: the current task owns the socket. A socket used for a second connection gets
+ * new storage, so that a walk that still holds the old one can spoil nothing. */
+static __always_inline void begin(struct sock *sk, __u8 role)
+{
+	struct tracked fresh = {};
+
+	fresh.role = role;
+	own(&fresh, bpf_get_current_task_btf());
+	bpf_sk_storage_delete(&sockets, sk);
+	if (!bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE))
+		lose(LOSS_STORAGE);
+}
+
+/* A socket that had no storage while it connected gets it late: its owner stays unknown, but its
+ * counts are from its beginning. */
+static __always_inline struct tracked *storage_from_birth(struct sock *sk, int oldstate)
+{
+	struct tracked *t =
+		bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!t)
+		lose(LOSS_STORAGE);
+	else if (t->role == ROLE_NONE)
+		t->role = oldstate == TCP_SYN_SENT ? ROLE_CLIENT : ROLE_SERVER;
+	return t;
+}
+
+/* Runs where a packet made the change: the current task is anybody. */
+static __always_inline void establish(struct sock *sk, struct tcp_sock *tp, int oldstate)
+{
+	struct tracked *t = storage_from_birth(sk, oldstate);
+
+	if (!t)
+		return;
+	t->una_offset = (__u32)tp->bytes_acked - tp->snd_una;
+	t->established = 1;
+	meet(tp, t);
+}
+
+static __always_inline void finish(struct sock *sk, struct tcp_sock *tp, int oldstate)
+{
+	struct flow delta = {};
+	struct flow_key key = {};
+	struct counts now = {};
+	struct tracked *t;
+	__u32 turn;
+
+	if (oldstate == TCP_SYN_SENT)
+		t = storage_from_birth(sk, oldstate);
+	else
+		t = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	if (!t) {
+		if (oldstate != TCP_SYN_SENT && seeding == SEED_DONE)
+			lose(LOSS_UNTRACKED);
+		return;
+	}
+	turn = __sync_fetch_and_or(&t->turn, TURN_CLOSED);
+	if (turn & TURN_CLOSED)
+		return;
+	read_counts(tp, t, oldstate, &now);
+	subtract(&now, turn & TURN_SLOT ? &t->base[1] : &t->base[0], &delta);
+	delta.closed = t->established;
+	judge(sk, oldstate, &delta);
+	describe(tp, t, &delta);
+	key_of(tp, t, &key);
+	fold(&key, &delta);
+}
+
+/*
+ * The two programs on one tracepoint keep out of each other's way. The kernel runs a tracing program
+ * once at a time on a CPU: an event in an interrupt is not shown to a program that the interrupt
+ * stopped. Only this one takes long while interrupts are on, and no interrupt needs it.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(socket_opened, struct sock *sk, int oldstate, int newstate)
+{
+	if (newstate != TCP_SYN_SENT && newstate != TCP_LISTEN)
+		return 0;
+	if (!bpf_skc_to_tcp_sock(sk) || !in_scope(sk))
+		return 0;
+	begin(sk, newstate == TCP_SYN_SENT ? ROLE_CLIENT : ROLE_SERVER);
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(socket_changed, struct sock *sk, int oldstate, int newstate)
+{
+	struct tcp_sock *tp;
+
+	if (newstate != TCP_CLOSE && !is_connecting(oldstate))
+		return 0;
+	if (oldstate == TCP_LISTEN || oldstate == TCP_CLOSE || newstate == TCP_SYN_RECV)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp || !in_scope(sk))
+		return 0;
+	if (newstate == TCP_CLOSE)
+		finish(sk, tp, oldstate);
+	else
+		establish(sk, tp, oldstate);
+	return 0;
+}
+
+/* A walk reads without the socket's lock, so it may see a byte that the lock's holder is about to
+ * take back (a FIN counted, not yet marked). It waits for that one. */
+static __always_inline void never_backwards(struct counts *now, const struct counts *base)
+{
+	if ((__s64)(now->sent - base->sent) < 0)
+		now->sent = base->sent;
+	if ((__s64)(now->received - base->received) < 0)
+		now->received = base->received;
+}
+
+static __always_inline bool unchanged(const struct counts *now, const struct counts *base)
+{
+	return now->segs_out == base->segs_out && now->segs_in == base->segs_in &&
+	       now->sent == base->sent && now->received == base->received &&
+	       now->established == base->established && now->rtos == base->rtos;
+}
+
+SEC("iter/bpf_sk_storage_map")
+int walk(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct tracked *t = ctx->value;
+	struct sock *sk = ctx->sk;
+	struct counts now = {};
+	struct flow delta = {};
+	struct flow_key key = {};
+	struct counts *base, *other;
+	struct tcp_sock *tp;
+	__u32 turn;
+	int state;
+
+	if (!t || !sk)
+		return 0;
+	turn = t->turn;
+	state = sk->__sk_common.skc_state;
+	if ((turn & TURN_CLOSED) || t->role == ROLE_NONE || state == TCP_LISTEN || state == TCP_CLOSE)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	base = &t->base[0];
+	other = &t->base[1];
+	if (turn & TURN_SLOT) {
+		base = &t->base[1];
+		other = &t->base[0];
+	}
+	read_counts(tp, t, state, &now);
+	never_backwards(&now, base);
+	if (unchanged(&now, base))
+		return 0;
+	subtract(&now, base, &delta);
+	describe(tp, t, &delta);
+	key_of(tp, t, &key);
+	*other = now;
+	/* If this fails, the socket has closed meanwhile and everything has been taken. What was read
+	 * may then be another socket's, put into the same memory: it is thrown away. */
+	if (__sync_val_compare_and_swap(&t->turn, turn, turn ^ TURN_SLOT) == turn)
+		fold(&key, &delta);
+	return 0;
+}
+
+static __always_inline __u8 seeded_role(const struct sock *sk, const struct tcp_sock *tp, int state)
+{
+	struct listening l = {.netns = netns_of(sk), .port = local_port(tp)};
+
+	if (state == TCP_LISTEN || bpf_map_lookup_elem(&listeners, &l))
+		return ROLE_SERVER;
+	if (state == TCP_SYN_SENT)
+		return ROLE_CLIENT;
+	/* Who listens on the other side, if here, is known; else the lower port is the server's. */
+	l.port = bpf_ntohs(sk->__sk_common.skc_dport);
+	if (bpf_map_lookup_elem(&listeners, &l) || l.port < local_port(tp))
+		return ROLE_CLIENT;
+	return ROLE_SERVER;
+}
+
+/* The counts so far are the baseline: history is not news. */
+static __always_inline void seed_connection(struct sock *sk, struct tcp_sock *tp,
+					    struct tracked *fresh, int state)
+{
+	struct tracked *t;
+
+	fresh->seeded = 1;
+	fresh->role = seeded_role(sk, tp, state);
+	fresh->una_offset = (__u32)tp->bytes_acked - tp->snd_una;
+	fresh->established = !is_connecting(state);
+	read_counts(tp, fresh, state, &fresh->base[0]);
+	t = bpf_sk_storage_get(&sockets, sk, fresh, BPF_SK_STORAGE_GET_F_CREATE);
+	if (t && t->seeded && t->role == ROLE_CLIENT)
+		meet(tp, t);
+}
+
+static __always_inline void seed(struct sock *sk, struct task_struct *owner)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct tracked fresh = {};
+	struct listening l = {};
+	struct tracked *t;
+	__u64 address;
+	__u8 yes = 1;
+	int state;
+
+	if (!tp || !in_scope(sk))
+		return;
+	state = sk->__sk_common.skc_state;
+	if (state == TCP_CLOSE || (state == TCP_LISTEN) != (seeding == SEED_LISTENERS))
+		return;
+	if (seeding == SEED_PEERS) {
+		t = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+		if (t && t->seeded && t->role == ROLE_SERVER && !t->peer_is_local)
+			meet(tp, t);
+		return;
+	}
+	if (bpf_sk_storage_get(&sockets, sk, NULL, 0))
+		return;
+	if (owner) {
+		own(&fresh, owner);
+	} else {
+		address = (unsigned long)tp;
+		t = bpf_map_lookup_elem(&holders, &address);
+		if (t)
+			fresh = *t;
+	}
+	if (state != TCP_LISTEN) {
+		seed_connection(sk, tp, &fresh, state);
+		return;
+	}
+	fresh.role = ROLE_SERVER;
+	l.netns = netns_of(sk);
+	l.port = local_port(tp);
+	bpf_map_update_elem(&listeners, &l, &yes, BPF_ANY);
+	bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
+}
+
+/* Go's servers listen by MPTCP unless told otherwise: such a socket is no TCP socket, but leads one. */
+static __always_inline void note_mptcp(struct sock *sk, struct task_struct *owner)
+{
+	struct mptcp_sock *leader = (struct mptcp_sock *)sk;
+	struct tracked held = {};
+	__u64 first = 0;
+
+	if (sk->sk_protocol != IPPROTO_MPTCP || !bpf_core_field_exists(leader->first))
+		return;
+	own(&held, owner);
+	bpf_probe_read_kernel(&first, sizeof(first), &leader->first);
+	if (first)
+		bpf_map_update_elem(&holders, &first, &held, BPF_NOEXIST);
+}
+
+/* Every socket that a process holds open, with its owner, whatever its network namespace. */
+SEC("iter/task_file")
+int seed_files(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct socket *socket;
+
+	counts_rtos = bpf_core_field_exists(struct tcp_sock, total_rto);
+	if (!task || !file || task->pid != task->tgid)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket || !socket->sk)
+		return 0;
+	note_mptcp(socket->sk, task);
+	seed(socket->sk, task);
+	return 0;
+}
+
+/* Every TCP socket of the reader's network namespace, also those that no process holds: not yet
+ * accepted, or already given up. */
+SEC("iter/tcp")
+int seed_tcp(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *common = ctx->sk_common;
+	struct tcp_sock *tp;
+
+	if (!common)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(common);
+	if (tp)
+		seed((struct sock *)tp, NULL);
+	return 0;
+}

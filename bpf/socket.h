@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Dual MIT/GPL */
+/* Reading a socket: who owns it, which flow it belongs to, and what the kernel counted for it. */
+#ifndef SOCKTALLY_SOCKET_H
+#define SOCKTALLY_SOCKET_H
+
+static __always_inline void lose(__u32 kind)
+{
+	__u64 *count = bpf_map_lookup_elem(&losses, &kind);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+
+static __always_inline __u32 netns_of(const struct sock *sk)
+{
+	if (!bpf_core_field_exists(sk->__sk_common.skc_net.net))
+		return 0;
+	return sk->__sk_common.skc_net.net->ns.inum;
+}
+
+static __always_inline bool in_scope(const struct sock *sk)
+{
+	return !only_netns || netns_of(sk) == only_netns;
+}
+
+static __always_inline void map_ipv4(__u8 *to, __u32 from)
+{
+	__u32 *words = (__u32 *)to;
+
+	words[0] = 0;
+	words[1] = 0;
+	words[2] = bpf_htonl(0xffff);
+	words[3] = from;
+}
+
+static __always_inline void copy_ipv6(__u8 *to, const struct in6_addr *from)
+{
+	__u32 *words = (__u32 *)to;
+
+	words[0] = from->in6_u.u6_addr32[0];
+	words[1] = from->in6_u.u6_addr32[1];
+	words[2] = from->in6_u.u6_addr32[2];
+	words[3] = from->in6_u.u6_addr32[3];
+}
+
+/* An IPv6 socket that speaks IPv4 holds mapped addresses already. */
+static __always_inline void addresses(const struct sock *sk, __u8 *local, __u8 *remote)
+{
+	const struct sock_common *common = &sk->__sk_common;
+
+	if (common->skc_family == AF_INET6 && bpf_core_field_exists(common->skc_v6_daddr)) {
+		copy_ipv6(local, &common->skc_v6_rcv_saddr);
+		copy_ipv6(remote, &common->skc_v6_daddr);
+		return;
+	}
+	map_ipv4(local, common->skc_rcv_saddr);
+	map_ipv4(remote, common->skc_daddr);
+}
+
+static __always_inline __u16 local_port(const struct tcp_sock *tp)
+{
+	return bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
+}
+
+static __always_inline void remember_cgroup(const struct kernfs_node *node, __u64 id)
+{
+	struct cgroup_name name = {};
+
+	if (bpf_map_lookup_elem(&cgroup_names, &id))
+		return;
+	bpf_probe_read_kernel_str(name.name, sizeof(name.name), node->name);
+	bpf_map_update_elem(&cgroup_names, &id, &name, BPF_NOEXIST);
+}
+
+/* The process's name is its first thread's: threads are often renamed. */
+static __always_inline void own(struct tracked *t, struct task_struct *task)
+{
+	struct kernfs_node *node = task->cgroups->dfl_cgrp->kn;
+
+	t->pid = task->tgid;
+	t->cgroup = node->id;
+	bpf_probe_read_kernel(t->comm, sizeof(t->comm), task->group_leader->comm);
+	remember_cgroup(node, t->cgroup);
+}
+
+static __always_inline void key_of(struct tcp_sock *tp, const struct tracked *t, struct flow_key *key)
+{
+	const struct sock *sk = &tp->inet_conn.icsk_inet.sk;
+
+	addresses(sk, key->local, key->remote);
+	key->cgroup = t->cgroup;
+	key->netns = netns_of(sk);
+	key->pid = t->pid;
+	key->peer_pid = t->peer_pid;
+	key->port = t->role == ROLE_CLIENT ? bpf_ntohs(sk->__sk_common.skc_dport) : local_port(tp);
+	key->role = t->role;
+	key->peer_is_local = t->peer_is_local;
+}
+
+/* Loopback, and a host that speaks to itself by one address, say nothing about other namespaces. */
+static __always_inline bool addresses_are_private(const struct handshake *h)
+{
+	const __u32 *client = (const __u32 *)h->client, *server = (const __u32 *)h->server;
+
+	if (client[0] == server[0] && client[1] == server[1] && client[2] == server[2] &&
+	    client[3] == server[3])
+		return 1;
+	return client[2] == bpf_htonl(0xffff) && (client[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+}
+
+static __always_inline void handshake_of(struct tcp_sock *tp, __u8 role, struct handshake *h)
+{
+	const struct sock *sk = &tp->inet_conn.icsk_inet.sk;
+
+	if (role == ROLE_CLIENT) {
+		addresses(sk, h->client, h->server);
+		h->client_port = local_port(tp);
+		h->server_port = bpf_ntohs(sk->__sk_common.skc_dport);
+	} else {
+		addresses(sk, h->server, h->client);
+		h->client_port = bpf_ntohs(sk->__sk_common.skc_dport);
+		h->server_port = local_port(tp);
+	}
+	h->netns = addresses_are_private(h) ? netns_of(sk) : 0;
+}
+
+/* A client is established before its server is: it answers the SYN-ACK, which the server awaits. So
+ * a server that finds its client here knows that both ends are on this host. */
+static __always_inline void meet(struct tcp_sock *tp, struct tracked *t)
+{
+	struct handshake h = {};
+	__u32 *client_pid;
+
+	handshake_of(tp, t->role, &h);
+	if (t->role == ROLE_CLIENT) {
+		bpf_map_update_elem(&handshakes, &h, &t->pid, BPF_ANY);
+		return;
+	}
+	client_pid = bpf_map_lookup_elem(&handshakes, &h);
+	if (!client_pid)
+		return;
+	t->peer_is_local = 1;
+	t->peer_pid = *client_pid;
+}
+
+static __always_inline bool fin_is_queued(int state)
+{
+	return state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_TIME_WAIT ||
+	       state == TCP_LAST_ACK || state == TCP_CLOSING;
+}
+
+/*
+ * The application's bytes that were put on the wire at least once.
+ *
+ * bytes_sent less bytes_retrans would say so too, but counts a segment that the host's own queue or
+ * filter dropped once more each time it is tried. bytes_acked is exact, but lacks what is in flight,
+ * which a reset leaves there for ever. So: all sequence space up to snd_nxt, widened to 64 bits by
+ * bytes_acked, less the SYN (which bytes_acked holds only for the end that connected) and the FIN.
+ */
+static __always_inline __u64 bytes_sent(const struct tcp_sock *tp, const struct tracked *t, int state)
+{
+	__u64 acked = tp->bytes_acked;
+	__u32 next = tp->snd_nxt;
+	__u64 sent = acked + (__s32)(next + t->una_offset - (__u32)acked);
+
+	if (t->role == ROLE_CLIENT)
+		sent--;
+	if (fin_is_queued(state) && next == tp->write_seq)
+		sent--;
+	return sent;
+}
+
+static __always_inline void read_counts(struct tcp_sock *tp, const struct tracked *t, int state,
+					struct counts *c)
+{
+	c->sent = t->established ? bytes_sent(tp, t, state) : 0;
+	/* bytes_received counts the peer's FIN as a byte. */
+	c->received = tp->bytes_received;
+	if (tp->inet_conn.icsk_inet.sk.__sk_common.skc_flags & SOCK_DONE_BIT)
+		c->received--;
+	c->segs_out = tp->segs_out;
+	c->segs_in = tp->segs_in;
+	c->retransmits = tp->total_retrans;
+	c->delivered_ce = tp->delivered_ce;
+	c->reord_seen = tp->reord_seen;
+	c->ooo = tp->rcv_ooopack;
+	c->rtos = bpf_core_field_exists(tp->total_rto) ? tp->total_rto : 0;
+	c->rto_recoveries =
+		bpf_core_field_exists(tp->total_rto_recoveries) ? tp->total_rto_recoveries : 0;
+	c->established = t->established;
+}
+
+#endif

@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"socktally/flows"
+)
+
+// sampleRecords are two flows and an overflow record, with names that want to be looked after.
+func sampleRecords() []flows.Record {
+	return []flows.Record{
+		{
+			Protocol: "tcp", Family: "ipv4", Source: flows.FromEBPF, Direction: flows.Outgoing,
+			Client:   flows.Endpoint{Addr: netip.MustParseAddr("10.1.2.3"), Owner: flows.Owner{PID: 7, Process: "curl", Service: "cu\x1b[2Jrl\nü"}},
+			Server:   flows.Endpoint{Addr: netip.MustParseAddr("10.9.8.7"), Port: 443},
+			Counters: flows.Counters{BytesSentByClient: 1536, BytesSentByServer: 5 << 30, RTTMicroSeconds: 1234, Retransmits: 3, Established: 2, Closed: 1},
+		},
+		{
+			Protocol: "tcp", Family: "ipv6", Source: flows.FromEBPF, Direction: flows.Incoming,
+			Client:   flows.Endpoint{Addr: netip.MustParseAddr("2001:db8:1111:2222:3333:4444:5555:6666")},
+			Server:   flows.Endpoint{Addr: netip.MustParseAddr("2001:db8::1"), Port: 8080, Owner: flows.Owner{PID: 8, Process: "nginx", Service: "nginx"}},
+			Counters: flows.Counters{BytesSentByClient: 1023, Refusals: 1, Resets: 2, Timeouts: 3, Unreachables: 4},
+		},
+		{Protocol: "tcp", Source: flows.FromEBPF, Direction: flows.Outgoing, Counters: flows.Counters{BytesSentByClient: 1}},
+	}
+}
+
+func TestFlowTable(t *testing.T) {
+	const want = `
+CLIENT                                  SERVER                    DIRECTION   SENT  RECEIVED     RTT  OPENED  CLOSED  RETRANS  FAILED
+10.1.2.3 cu?[2Jrl??                     10.9.8.7:443               outgoing  1.5Ki     5.0Gi  1.23ms       2       1        3       -
+2001:db8:1111:2222:3333:4444:5555:6666  [2001:db8::1]:8080 nginx   incoming   1023         0       -       -       -        -      10
+(all others)                            (all others)               outgoing      1         0       -       -       -        -       -
+`
+	if got := "\n" + strings.Join(flowTable(sampleRecords(), 0), "\n") + "\n"; got != want {
+		t.Errorf("table is%s\nwant%s", got, want)
+	}
+}
+
+func TestFlowTableFitsTheWidth(t *testing.T) {
+	for width := 40; width < 140; width++ {
+		lines := flowTable(sampleRecords(), width)
+		for _, line := range lines {
+			if len(line) > width {
+				t.Fatalf("width %d: %q has %d columns", width, line, len(line))
+			}
+		}
+		for _, title := range []string{"CLIENT", "SERVER", "SENT", "RECEIVED"} {
+			if !strings.Contains(lines[0], title) {
+				t.Errorf("width %d: the column %s is gone", width, title)
+			}
+		}
+	}
+	for _, width := range []int{1, 5, 20} { // too narrow for anything, and no panic
+		flowTable(sampleRecords(), width)
+	}
+}
+
+func TestByteSize(t *testing.T) {
+	for n, want := range map[uint64]string{0: "0", 1023: "1023", 1024: "1.0Ki", 1 << 20: "1.0Mi", 1<<64 - 1: "16.0Ei"} {
+		if got := byteSize(n); got != want {
+			t.Errorf("byteSize(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestFlowsUsage(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		env  map[string]string
+		says string
+	}{
+		{[]string{"flows"}, nil, "socktally: the output is not a terminal: want --once or --json\n"},
+		{[]string{"flows", "--once", "--interval", "0s"}, nil, "socktally: --interval 0s: want 100ms or more\n"},
+		{[]string{"flows", "--once", "--interval", "soon"}, nil, "invalid argument"},
+		{[]string{"flows", "--once", "now"}, nil, "takes no arguments"},
+		{[]string{"flows", "--once"}, map[string]string{"SOCKTALLY_FLOWS": "off"}, `SOCKTALLY_FLOWS="off": want auto, ebpf or sockdiag`},
+		{[]string{"flows", "--once"}, map[string]string{"SOCKTALLY_FLOWS": "maybe"}, `SOCKTALLY_FLOWS="maybe"`},
+	} {
+		setEnvironment(t, test.env)
+		code, stdout, stderr := run(t, test.args...)
+		if code != 2 || stdout != "" || !strings.Contains(stderr, test.says) {
+			t.Errorf("%v with %v: exit code %d, stdout %q, stderr %q; want 2 and %q", test.args, test.env, code, stdout, stderr, test.says)
+		}
+	}
+}
+
+// TestFlowsJSONNames holds the names that users build on.
+func TestFlowsJSONNames(t *testing.T) {
+	var b bytes.Buffer
+	if err := json.NewEncoder(&b).Encode(sampleRecords()[0]); err != nil {
+		t.Fatal(err)
+	}
+	var object map[string]any
+	if err := json.Unmarshal(b.Bytes(), &object); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for name := range object {
+		names = append(names, name)
+	}
+	for _, want := range strings.Fields(`
+		protocol family source direction
+		client_ip client_port client_pid client_process client_service client_container_id
+		server_ip server_port server_pid server_process server_service server_container_id
+		bytes_sent_by_client bytes_sent_by_server packets_sent_by_client packets_sent_by_server
+		rtt_micro_seconds tcp_retransmits tcp_established_connections tcp_closed_connections
+		tcp_refusals tcp_resets tcp_timeouts`) {
+		if !slices.Contains(names, want) {
+			t.Errorf("the object lacks %s: %v", want, names)
+		}
+	}
+}

@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/gdamore/tcell/v2"
+
+	"socktally/flows"
+)
+
+// showLive draws the flows of each interval until q is pressed or ctx ends.
+func showLive(ctx context.Context, counter *flows.Counter, interval time.Duration) error {
+	screen, err := tcell.NewScreen()
+	if err == nil {
+		err = screen.Init()
+	}
+	if err != nil {
+		return fmt.Errorf("open terminal: %w", err)
+	}
+	defer screen.Fini()
+	events, quit := make(chan tcell.Event, 16), make(chan struct{})
+	defer close(quit)
+	go screen.ChannelEvents(events, quit)
+
+	ticks := time.NewTicker(interval)
+	defer ticks.Stop()
+	var records []flows.Record
+	for {
+		draw(screen, header(counter, records, interval), records)
+		select {
+		case <-ctx.Done():
+			return nil
+		case event, open := <-events:
+			if !open || wantsEnd(event) {
+				return nil
+			}
+			if _, resized := event.(*tcell.EventResize); resized {
+				screen.Sync()
+			}
+		case <-ticks.C:
+			if records, err = tally(ctx, counter); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func wantsEnd(event tcell.Event) bool {
+	key, ok := event.(*tcell.EventKey)
+	return ok && (key.Rune() == 'q' || key.Rune() == 'Q' || key.Key() == tcell.KeyEscape || key.Key() == tcell.KeyCtrlC)
+}
+
+func header(counter *flows.Counter, records []flows.Record, interval time.Duration) string {
+	text := fmt.Sprintf("socktally: %d flows in the last %v, counted by %s; q ends", len(records), interval, counter.Source())
+	if why := counter.Refusal(); why != nil {
+		text += "; " + why.Error()
+	}
+	if losses, err := counter.Losses(); err == nil && losses != (flows.Losses{}) {
+		text += fmt.Sprintf("; losses %+v", losses)
+	}
+	return text
+}
+
+// draw fills the screen with a header, the titles and as many flows as there is room for.
+func draw(screen tcell.Screen, header string, records []flows.Record) {
+	width, height := screen.Size()
+	screen.Clear()
+	lines := append([]string{header}, flowTable(records, width)...)
+	for y, line := range lines[:min(len(lines), height)] {
+		style := tcell.StyleDefault
+		if y == 1 {
+			style = style.Reverse(true)
+			line = fmt.Sprintf("%-*s", width, line)
+		}
+		for x, r := range line { // one byte a rune: see printable
+			if x < width {
+				screen.SetContent(x, y, r, nil, style)
+			}
+		}
+	}
+	screen.Show()
+}

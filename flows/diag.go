@@ -1,0 +1,7 @@
+package flows
+
+import "errors"
+
+func openDiag(o Options) (source, Source, error) {
+	return nil, "", errors.New("todo")
+}

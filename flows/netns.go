@@ -1,0 +1,77 @@
+package flows
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+func ownNetns(proc string) string { return filepath.Join(proc, "thread-self/ns/net") }
+
+// netnsID is a namespace's inode number, which is also what the kernel calls it by.
+func netnsID(path string) (uint32, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, fmt.Errorf("identify network namespace: %w", err)
+	}
+	return uint32(info.Sys().(*syscall.Stat_t).Ino), nil
+}
+
+// otherNetns finds the network namespaces besides the caller's: those of processes, and those that
+// a mount keeps (as `ip netns` and container engines do). It gives one path for each.
+func otherNetns(proc string) map[uint32]string {
+	paths, _ := filepath.Glob(filepath.Join(proc, "[0-9]*/ns/net"))
+	if text, err := os.ReadFile(filepath.Join(proc, "self/mountinfo")); err == nil {
+		for line := range strings.Lines(string(text)) {
+			before, after, _ := strings.Cut(line, " - ")
+			fields := strings.Fields(before)
+			if strings.HasPrefix(after, "nsfs ") && len(fields) > 4 && strings.HasPrefix(fields[3], "net:") {
+				paths = append(paths, fields[4])
+			}
+		}
+	}
+	found := make(map[uint32]string)
+	for _, path := range paths {
+		if id, err := netnsID(path); err == nil {
+			if _, ok := found[id]; !ok {
+				found[id] = path
+			}
+		}
+	}
+	if own, err := netnsID(ownNetns(proc)); err == nil {
+		delete(found, own)
+	}
+	return found
+}
+
+// eachOtherNetns runs visit in each of the other network namespaces and returns how many could not
+// be entered or visited.
+func eachOtherNetns(proc string, visit func(id uint32) error) (failed int) {
+	done := make(chan int)
+	go func() {
+		// Never unlocked: the thread is in another namespace and ends with this goroutine.
+		runtime.LockOSThread()
+		failed := 0
+		for id, path := range otherNetns(proc) {
+			if err := enterNetns(path); err != nil || visit(id) != nil {
+				failed++
+			}
+		}
+		done <- failed
+	}()
+	return <-done
+}
+
+func enterNetns(path string) error {
+	ns, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
+}

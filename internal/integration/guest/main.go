@@ -1,0 +1,197 @@
+// Command guest is the first process of a virtual machine: it mounts what socktally needs, counts a
+// small traffic of its own beside socktally flows, prints both as one JSON object on the console,
+// and turns the machine off.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// The traffic. The short connections end within the interval, the long one does not.
+const (
+	interval    = 10 * time.Second
+	shorts      = 50
+	shortUp     = 1000
+	shortDown   = 2000
+	longUp      = 1 << 20
+	socktally   = "/socktally"
+	resultLabel = "RESULT "
+)
+
+func main() {
+	if len(os.Args) > 1 {
+		fmt.Println(resultLabel + scenario())
+		return
+	}
+	for _, m := range []struct{ fstype, dir string }{
+		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"cgroup2", "/sys/fs/cgroup"}, {"bpf", "/sys/fs/bpf"},
+	} {
+		_ = os.MkdirAll(m.dir, 0o755)
+		if err := syscall.Mount(m.fstype, m.dir, m.fstype, 0, ""); err != nil {
+			fmt.Println("mount", m.dir, err)
+		}
+	}
+	// A child sees the mounts from its start; some libraries look at /proc only then.
+	child := exec.Command("/init", "scenario")
+	child.Stdout, child.Stderr = os.Stdout, os.Stdout
+	if err := child.Run(); err != nil {
+		fmt.Println("scenario:", err)
+	}
+	_ = syscall.Reboot(syscall.LINUX_REBOOT_CMD_POWER_OFF)
+}
+
+// result is what the host's test reads.
+type result struct {
+	Kernel  string
+	Log     string           // what socktally printed
+	Sums    map[string]int64 // of all records
+	Sources map[string]int
+	Error   string
+}
+
+func scenario() string {
+	r := result{Sums: map[string]int64{}, Sources: map[string]int{}}
+	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	r.Kernel = strings.TrimSpace(string(release))
+	if err := r.run(); err != nil {
+		r.Error = err.Error()
+	}
+	b, _ := json.Marshal(r)
+	return string(b)
+}
+
+func (r *result) run() error {
+	if err := loopbackUp(); err != nil {
+		return err
+	}
+	var servers []net.Listener
+	for _, address := range []string{"127.0.0.1:8080", "[::1]:8080"} {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return err
+		}
+		go serve(l)
+		servers = append(servers, l)
+	}
+
+	counting := exec.Command(socktally, "flows", "--once", "--json", "--interval", interval.String())
+	var out bytes.Buffer
+	counting.Stdout = &out
+	log, err := counting.StderrPipe()
+	if err != nil {
+		return err
+	}
+	if err := counting.Start(); err != nil {
+		return err
+	}
+	// The first line says that it counts.
+	lines := bufio.NewReader(log)
+	line, err := lines.ReadString('\n')
+	r.Log = line
+	if err != nil {
+		return fmt.Errorf("socktally flows printed %q: %w", line, err)
+	}
+
+	for i := range shorts {
+		if err := exchange(servers[i%len(servers)].Addr().String(), shortUp, shortDown); err != nil {
+			return err
+		}
+	}
+	long, err := net.Dial("tcp", servers[0].Addr().String())
+	if err != nil {
+		return err
+	}
+	defer long.Close()
+	if _, err := long.Write(make([]byte, longUp)); err != nil {
+		return err
+	}
+
+	rest, _ := io.ReadAll(lines)
+	r.Log += string(rest)
+	if err := counting.Wait(); err != nil {
+		return err
+	}
+	return r.add(&out)
+}
+
+// add sums the records up.
+func (r *result) add(records io.Reader) error {
+	for d := json.NewDecoder(records); ; {
+		var record map[string]any
+		if err := d.Decode(&record); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		for name, value := range record {
+			if n, ok := value.(float64); ok {
+				r.Sums[name] += int64(n)
+			}
+		}
+		r.Sources[fmt.Sprint(record["source"])]++
+	}
+}
+
+// serve answers every connection that has sent shortUp bytes and ended its side with shortDown
+// bytes, and reads on from others.
+func serve(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			if n, err := io.Copy(io.Discard, c); err == nil && n == shortUp {
+				_, _ = c.Write(make([]byte, shortDown))
+			}
+		}()
+	}
+}
+
+func exchange(address string, up, down int) error {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := c.Write(make([]byte, up)); err != nil {
+		return err
+	}
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		return err
+	}
+	n, err := io.Copy(io.Discard, c)
+	if err == nil && n != int64(down) {
+		err = fmt.Errorf("received %d bytes, want %d", n, down)
+	}
+	return err
+}
+
+// loopbackUp is "ip link set lo up".
+func loopbackUp() error {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer syscall.Close(fd)
+	var request struct {
+		name  [16]byte
+		flags uint16
+		_     [22]byte
+	}
+	copy(request.name[:], "lo")
+	request.flags = syscall.IFF_UP | syscall.IFF_RUNNING
+	return ioctl(fd, syscall.SIOCSIFFLAGS, &request)
+}
