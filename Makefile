@@ -22,7 +22,7 @@ test:
 # without it; SOCKTALLY_TEST_PRIVILEGED=1 makes it fail instead. SOAK=60s is CI's soak test.
 SOAK ?= 10s
 integration:
-	cd internal/integration && go test -v -count=1 -soak=$(SOAK) ./...
+	cd internal/integration && go test -v -count=1 -parallel=8 -soak=$(SOAK) ./...
 
 # The tables of metrics and variables, from the code that they describe. A test compares them.
 generate:

@@ -11,6 +11,7 @@ import (
 
 // TestSoak runs the daemon under the race detector, reading each second and sending by both ways.
 func TestSoak(t *testing.T) {
+	t.Parallel()
 	e, v := newExporter(t, "127.0.0.1").start(t), newVictoria(t).start(t)
 	d := start(t, []string{
 		"SOCKTALLY_SCHEDULE=@every 1s", "SOCKTALLY_LOG_FORMAT=json", "SOCKTALLY_FORWARD=dogstatsd,http", "DD_HOSTNAME=host-a",

@@ -41,6 +41,7 @@ func dead(t *testing.T) map[string]struct{ env, says []string } {
 
 // TestOnceSaysWhatIsLost points socktally once at receivers that take nothing, and keeps nothing.
 func TestOnceSaysWhatIsLost(t *testing.T) {
+	t.Parallel()
 	binary(t, socktally)
 	for name, c := range dead(t) {
 		t.Run(name, func(t *testing.T) {
@@ -69,6 +70,7 @@ func TestOnceSaysWhatIsLost(t *testing.T) {
 // TestOnceKeeps points socktally once at the same receivers with a place to keep the reading: that
 // is a success, except by UDP, where nobody knows what arrived.
 func TestOnceKeeps(t *testing.T) {
+	t.Parallel()
 	binary(t, socktally)
 	for name, c := range dead(t) {
 		t.Run(name, func(t *testing.T) {
@@ -94,6 +96,7 @@ func TestOnceKeeps(t *testing.T) {
 
 // TestKeptReadingArrivesWithItsTime lets a later run deliver what an earlier one kept.
 func TestKeptReadingArrivesWithItsTime(t *testing.T) {
+	t.Parallel()
 	v := newVictoria(t)
 	env := []string{
 		"SOCKTALLY_FORWARD=http", "SOCKTALLY_HTTP_URL=" + v.intake(), "DD_HOSTNAME=host-a", "SOCKTALLY_STATE_DIR=" + t.TempDir(),
@@ -163,8 +166,10 @@ func sum(points []point) float64 {
 }
 
 func TestReceiverThatStartsLate(t *testing.T) {
+	t.Parallel()
 	for name, newOutage := range outages(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			o := newOutage(t)
 			d := startDaemon(t, o.env...)
 			d.waitFor(t, msgNotDelivered)
@@ -184,9 +189,11 @@ func TestReceiverThatStartsLate(t *testing.T) {
 }
 
 func TestReceiverThatRestarts(t *testing.T) {
+	t.Parallel()
 	// A statsd_exporter does not start over the socket that a killed one left; UDP and HTTP do.
 	for _, name := range []string{"udp", "http"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			o := outages(t)[name](t)
 			receiver := o.start(t)
 			d := startDaemon(t, o.env...)
@@ -209,6 +216,7 @@ func TestReceiverThatRestarts(t *testing.T) {
 // TestLossIsTold holds a daemon to telling, once it can, how many samples a receiver that was down
 // did not get.
 func TestLossIsTold(t *testing.T) {
+	t.Parallel()
 	e := newExporter(t, "127.0.0.1")
 	d := startDaemon(t, e.address())
 	d.waitFor(t, msgNotDelivered)
@@ -255,6 +263,7 @@ func endsWell(t *testing.T, d *process) {
 }
 
 func TestStopWhileAReceiverHangs(t *testing.T) {
+	t.Parallel()
 	binary(t, socktally)
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(s.String(), func(t *testing.T) {
