@@ -167,11 +167,16 @@ static __always_inline void judge(const struct sock *sk, int oldstate, struct fl
 static __always_inline void begin(struct sock *sk, __u8 role)
 {
 	struct tracked fresh = {};
+	struct tracked *t;
 
 	fresh.role = role;
 	own(&fresh, bpf_get_current_task_btf());
-	bpf_sk_storage_delete(&sockets, sk);
-	if (!bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE))
+	t = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
+	if (t && ((t->turn & TURN_CLOSED) || t->role != role)) {
+		bpf_sk_storage_delete(&sockets, sk);
+		t = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
+	}
+	if (!t)
 		lose(LOSS_STORAGE);
 }
 
@@ -279,7 +284,7 @@ static __always_inline bool unchanged(const struct counts *now, const struct cou
 {
 	return now->segs_out == base->segs_out && now->segs_in == base->segs_in &&
 	       now->sent == base->sent && now->received == base->received &&
-	       now->established == base->established && now->rtos == base->rtos;
+	       now->established == base->established;
 }
 
 SEC("iter/bpf_sk_storage_map")
@@ -310,10 +315,11 @@ int walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 		base = &t->base[1];
 		other = &t->base[0];
 	}
-	read_counts(tp, t, state, &now);
+	read_traffic(tp, t, state, &now);
 	never_backwards(&now, base);
 	if (unchanged(&now, base))
 		return 0;
+	read_trouble(tp, &now);
 	subtract(&now, base, &delta);
 	describe(tp, t, &delta);
 	key_of(tp, t, &key);

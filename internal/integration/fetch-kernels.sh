@@ -1,6 +1,7 @@
 #!/bin/bash
 # Downloads Debian kernels for TestOtherKernels: fetch-kernels.sh FOLDER SUITE...
-# Each becomes FOLDER/SUITE/vmlinuz. The mirror is that of this machine's own apt sources, which stay
+# Each becomes FOLDER/SUITE/vmlinuz, with the modules of sock_diag beside it where they are not
+# compressed, as in 5.10, which needs them. The mirror is that of this machine's own apt sources, which stay
 # as they are.
 set -euo pipefail
 folder=$1
@@ -28,8 +29,14 @@ for suite in "$@"; do
 	# Newer kernels have the image itself in a package of its own.
 	binary=$(depends "$package" '^linux-binary-')
 	(cd "$root" && apt-get "${apt[@]}" download "${binary:-$package}")
-	dpkg-deb --fsys-tarfile "$root"/linux-*.deb | tar -x -O --wildcards '*/vmlinuz*' >"$root/vmlinuz.part"
-	rm -rf "$root/lists" "$root/cache" "$root"/*.deb
+	dpkg-deb --fsys-tarfile "$root"/linux-*.deb >"$root/package.tar"
+	tar -x -O -f "$root/package.tar" --wildcards '*/vmlinuz*' >"$root/vmlinuz.part"
+	for module in inet_diag tcp_diag; do
+		if ! tar -x -O -f "$root/package.tar" --wildcards "*/net/ipv4/$module.ko" >"$root/$module.ko" 2>"$root/tar.log"; then
+			rm "$root/$module.ko"
+		fi
+	done
+	rm -rf "$root/lists" "$root/cache" "$root"/*.deb "$root/package.tar" "$root/tar.log"
 	mv "$root/vmlinuz.part" "$root/vmlinuz"
 	echo "$suite: ${binary:-$package}"
 done

@@ -34,13 +34,13 @@ func TestOtherKernels(t *testing.T) {
 		{"sid", "", "ebpf", "ebpf"}, // the newest
 	}
 	folder := kernelFolder(t)
-	initrd := guestInitrd(t)
+	guest := buildGuest(t)
 	for _, k := range kernels {
 		t.Run(k.suite, func(t *testing.T) {
 			if out, err := exec.Command("./fetch-kernels.sh", folder, k.suite).CombinedOutput(); err != nil {
 				skip(t, "cannot fetch the kernel: %v\n%s", err, out)
 			}
-			r := boot(t, filepath.Join(folder, k.suite, "vmlinuz"), initrd)
+			r := boot(t, filepath.Join(folder, k.suite, "vmlinuz"), packInitrd(t, guest, filepath.Join(folder, k.suite)))
 			t.Logf("%s: %s", r.Kernel, r.Log)
 			if r.Error != "" || !strings.HasPrefix(r.Kernel, k.version) {
 				t.Fatalf("kernel %s: %s", r.Kernel, r.Error)
@@ -77,8 +77,8 @@ func kernelFolder(t *testing.T) string {
 	return filepath.Join(cache, "socktally-kernels")
 }
 
-// guestInitrd packs the guest's first process and socktally.
-func guestInitrd(t *testing.T) string {
+// buildGuest builds the guest's first process and socktally into a folder.
+func buildGuest(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, source := range map[string]string{"init": "guest", "socktally": "../.."} {
@@ -88,11 +88,19 @@ func guestInitrd(t *testing.T) string {
 			t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
 		}
 	}
+	return dir
+}
+
+// packInitrd packs all files of some folders, but kernels.
+func packInitrd(t *testing.T, folders ...string) string {
+	t.Helper()
 	initrd := filepath.Join(t.TempDir(), "initrd")
-	pack := exec.Command("sh", "-c", "printf 'init\\nsocktally\\n' | cpio --quiet -o -H newc >\"$0\"", initrd)
-	pack.Dir = dir
-	if out, err := pack.CombinedOutput(); err != nil {
-		t.Fatalf("cpio: %v\n%s", err, out)
+	for _, folder := range folders {
+		pack := exec.Command("sh", "-c", `find . -type f ! -name vmlinuz | cpio --quiet -o -H newc >>"$0"`, initrd)
+		pack.Dir = folder
+		if out, err := pack.CombinedOutput(); err != nil {
+			t.Fatalf("cpio: %v\n%s", err, out)
+		}
 	}
 	return initrd
 }

@@ -42,6 +42,11 @@ func main() {
 			fmt.Println("mount", m.dir, err)
 		}
 	}
+	for _, path := range []string{"/inet_diag.ko", "/tcp_diag.ko"} { // where the kernel does not have them built in
+		if err := loadModule(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			fmt.Println("load", path, err)
+		}
+	}
 	// A child sees the mounts from its start; some libraries look at /proc only then.
 	child := exec.Command("/init", "scenario")
 	child.Stdout, child.Stderr = os.Stdout, os.Stdout
@@ -177,6 +182,15 @@ func exchange(address string, up, down int) error {
 		err = fmt.Errorf("received %d bytes, want %d", n, down)
 	}
 	return err
+}
+
+func loadModule(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return finitModule(f)
 }
 
 // loopbackUp is "ip link set lo up".

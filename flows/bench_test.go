@@ -1,0 +1,241 @@
+package flows
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+const rounds = 7
+
+// BenchmarkThroughput compares the same transfer without and with the tracer, in turns, so that
+// what else the machine does falls on both.
+func BenchmarkThroughput(b *testing.B) {
+	for _, tc := range []struct {
+		name string
+		args []string
+	}{
+		{"bulk", []string{"-l", "128K"}},
+		{"writes of 128 bytes", []string{"-l", "128", "-P", "2", "-N"}},
+	} {
+		b.Run(tc.name, func(b *testing.B) {
+			client, server := newWire(b)
+			compare(b, "Mbit/s", func() float64 { return iperf(client, server, tc.args) / 1e6 })
+		})
+	}
+	b.Run("connections", func(b *testing.B) {
+		ns := churnNamespace(b)
+		compare(b, "conn/s", func() float64 { return float64(connectFor(b, ns, time.Second)) })
+	})
+}
+
+func compare(b *testing.B, unit string, measure func() float64) {
+	measure() // warm up
+	for b.Loop() {
+		var off, on, ratios []float64
+		for range rounds {
+			without := measure()
+			counter := openFor(b, Options{Mode: EBPF})
+			with := measure()
+			counter.Close()
+			off, on, ratios = append(off, without), append(on, with), append(ratios, with/without)
+		}
+		b.ReportMetric(median(off), "off-"+unit)
+		b.ReportMetric(median(on), "on-"+unit)
+		b.ReportMetric(median(ratios), "ratio")
+		b.ReportMetric(median(on)/median(off), "ratio-of-medians")
+	}
+}
+
+func median(of []float64) float64 {
+	s := slices.Sorted(slices.Values(of))
+	return s[len(s)/2]
+}
+
+func iperf(client, server *namespace, args []string) float64 {
+	var cmd *exec.Cmd
+	server.do(func() error {
+		cmd = exec.Command("iperf3", "-s", "-1")
+		return cmd.Start()
+	})
+	defer cmd.Wait()
+	time.Sleep(100 * time.Millisecond)
+	out := client.command("", "iperf3", append([]string{"-c", serverIPv4, "-t", "1", "-J"}, args...)...)
+	var result struct {
+		End struct {
+			SumReceived struct {
+				BitsPerSecond float64 `json:"bits_per_second"`
+			} `json:"sum_received"`
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &result); err != nil {
+		client.t.Fatal(err)
+	}
+	return result.End.SumReceived.BitsPerSecond
+}
+
+func churnNamespace(b *testing.B) *namespace {
+	ns := newNamespace(b)
+	ns.sysctl("tcp_tw_reuse", "1")
+	ns.sysctl("ip_local_port_range", "1024 65535")
+	return ns
+}
+
+// connectFor makes connections one after the other and returns how many.
+func connectFor(b *testing.B, ns *namespace, d time.Duration) (n int) {
+	l := ns.listen("tcp4", "127.0.0.1:0")
+	defer l.Close()
+	go answerShort(l, 7)
+	ns.do(func() error {
+		for end := time.Now().Add(d); time.Now().Before(end); n++ {
+			if err := oneShort(l.Addr().String()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return n
+}
+
+// BenchmarkConnection takes from the kernel's own statistics how long the programs run for one
+// connection that is opened and closed, both its ends on this host. Most of their runs end at once,
+// and for those the statistics show little but the reading of the clock: a second Counter that looks
+// at another namespace says how much that is.
+func BenchmarkConnection(b *testing.B) {
+	ns := churnNamespace(b)
+	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer stats.Close()
+	measure := func(counter *Counter) float64 {
+		defer counter.Close()
+		tracer := counter.source.(*tracer)
+		before := runtimeOf(b, tracer)
+		n := connectFor(b, ns, time.Second)
+		return float64(runtimeOf(b, tracer)-before) / float64(n)
+	}
+	var took, idle, net []float64
+	for b.Loop() {
+		for range rounds {
+			looking := measure(openFor(b, Options{Mode: EBPF}))
+			elsewhere := measure(openIn(b, newNamespace(b), Options{Mode: EBPF, Scope: NetNS}))
+			took, idle, net = append(took, looking), append(idle, elsewhere), append(net, looking-elsewhere)
+		}
+	}
+	b.ReportMetric(median(took), "bpf-ns/conn")
+	b.ReportMetric(median(idle), "clock-ns/conn")
+	b.ReportMetric(median(net), "net-ns/conn")
+}
+
+func runtimeOf(b *testing.B, t *tracer) (sum time.Duration) {
+	for _, p := range []*ebpf.Program{t.objects.SocketOpened, t.objects.SocketChanged} {
+		s, err := p.Stats()
+		if err != nil {
+			b.Fatal(err)
+		}
+		sum += s.Runtime
+	}
+	return sum
+}
+
+// hold makes the namespace have as many open sockets as wanted, in processes of their own.
+func (ns *namespace) hold(sockets int) {
+	const each = 16000
+	var ready []func()
+	for left := sockets; left > 0; left -= each {
+		_, out := ns.child("hold", nil, strconv.Itoa(min(left, each)/2))
+		ready = append(ready, func() {
+			if line, err := out.ReadString('\n'); err != nil {
+				ns.t.Fatalf("%q: %v", line, err)
+			}
+		})
+	}
+	for _, wait := range ready {
+		wait()
+	}
+}
+
+// BenchmarkWalk times the walk over open sockets, all with something new and with nothing new,
+// against the two usual ways to look at all sockets.
+func BenchmarkWalk(b *testing.B) {
+	for _, sockets := range []int{1000, 10_000, 100_000} {
+		b.Run(fmt.Sprint(sockets), func(b *testing.B) {
+			ns := newNamespace(b)
+			counter := openFor(b, Options{Mode: EBPF})
+			ns.hold(sockets)
+			tracer := counter.source.(*tracer)
+			for b.Loop() {
+				perSocket := func(name string, f func() error) {
+					b.Helper()
+					start := time.Now()
+					if err := f(); err != nil {
+						b.Fatal(err)
+					}
+					b.ReportMetric(float64(time.Since(start).Nanoseconds())/float64(sockets), name+"-ns/socket")
+				}
+				walk := func() error { return runIter(tracer.walk) }
+				perSocket("changed", walk)
+				perSocket("idle", walk)
+				ns.do(func() error {
+					perSocket("procnettcp", func() error {
+						f, err := os.Open("/proc/thread-self/net/tcp")
+						if err != nil {
+							return err
+						}
+						defer f.Close()
+						_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{f}, make([]byte, 1<<16))
+						return err
+					})
+					perSocket("ss", exec.Command("ss", "-tinH").Run)
+					return nil
+				})
+			}
+		})
+	}
+}
+
+// BenchmarkMemory is the resident memory of a process that counts, beside 50,000 open sockets.
+func BenchmarkMemory(b *testing.B) {
+	ns := newNamespace(b)
+	ns.hold(50_000)
+	for b.Loop() {
+		_, out := ns.child("tally", nil)
+		line, err := out.ReadString('\n')
+		if err != nil {
+			b.Fatal(err)
+		}
+		kib, err := strconv.ParseFloat(strings.TrimSpace(line), 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(kib/1024, "MiB")
+	}
+}
+
+var sink atomic.Int64
+
+// BenchmarkMerge is what user space does with an interval of many flows.
+func BenchmarkMerge(b *testing.B) {
+	for _, n := range []int{100, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			rows := manyRows(n)
+			m := newMerger(FromEBPF, newDescriber("/nonexistent", n, func(uint64) string { return "" }), n)
+			b.ReportAllocs()
+			for b.Loop() {
+				sink.Add(int64(len(m.merge(rows))))
+			}
+		})
+	}
+}

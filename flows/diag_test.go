@@ -1,0 +1,52 @@
+package flows
+
+import (
+	"io"
+	"os"
+	"testing"
+)
+
+// What lasts from one poll to the next is counted as the tracer counts it; what does not, is not.
+func TestSockDiag(t *testing.T) {
+	client, server := newWire(t)
+	l := server.listen("tcp", "[::]:0")
+	old := client.dial("tcp4", addrPort(serverIPv4, port(l)))
+	oldServer, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.Write(make([]byte, 1000))
+	io.ReadFull(oldServer, make([]byte, 1000))
+
+	counter := openFor(t, Options{Mode: SockDiag})
+	old.Write(make([]byte, 30))
+	io.ReadFull(oldServer, make([]byte, 30))
+	young := client.dial("tcp6", addrPort(serverIPv6, port(l)))
+	youngServer, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	young.Write(make([]byte, 400))
+	io.ReadFull(youngServer, make([]byte, 400))
+	youngServer.Write(make([]byte, 5000))
+	io.ReadFull(young, make([]byte, 5000))
+
+	sum, records := tallyUntil(t, counter, port(l), 0)
+	wantOutcome(t, sum, outcome{Up: 430, Down: 5000, Established: 1})
+	for _, r := range records {
+		if r.Direction != Local || r.Source != FromSockDiag ||
+			r.Client.Owner.PID != uint32(os.Getpid()) || r.Server.Owner.PID != uint32(os.Getpid()) {
+			t.Errorf("got %+v", r)
+		}
+	}
+
+	// The last byte and the whole of a short connection come between two polls.
+	young.Write(make([]byte, 1))
+	young.Close()
+	io.Copy(io.Discard, youngServer)
+	youngServer.Close()
+	go exchange(l, 10)
+	upload(t, client.dial("tcp4", addrPort(serverIPv4, port(l))), 10)
+	sum, _ = tallyUntil(t, counter, port(l), 1)
+	wantOutcome(t, sum, outcome{Closed: 1})
+}
