@@ -22,8 +22,7 @@ import (
 // Collector takes readings. It holds no open file and is safe for concurrent use.
 type Collector struct {
 	root    string
-	proc    procfs.FS // for sys
-	self    procfs.FS // for net
+	self    procfs.FS
 	scope   metric.Scope
 	pageKiB float64
 }
@@ -32,15 +31,11 @@ type Collector struct {
 // With scope metric.NetNS the readings leave out what is counted for the whole kernel. It is an
 // error if procRoot is not a proc file system.
 func New(procRoot string, scope metric.Scope) (*Collector, error) {
-	proc, err := procfs.NewFS(procRoot)
-	if err != nil {
-		return nil, fmt.Errorf("open proc file system: %w", err)
-	}
 	self, err := procfs.NewFS(filepath.Join(procRoot, "self"))
 	if err != nil {
 		return nil, fmt.Errorf("open proc file system: is proc mounted at %s? %w", procRoot, err)
 	}
-	return &Collector{root: procRoot, proc: proc, self: self, scope: scope, pageKiB: float64(os.Getpagesize()) / 1024}, nil
+	return &Collector{root: procRoot, self: self, scope: scope, pageKiB: float64(os.Getpagesize()) / 1024}, nil
 }
 
 // Read takes one reading and stamps its samples with now. A file, a line or a field that the
@@ -74,14 +69,11 @@ func (c *Collector) Read(now time.Time) ([]metric.Sample, error) {
 		r.protocol(p)
 	}
 	for _, l := range limits {
-		v, err := c.proc.SysctlInts(l.sysctl)
-		if err == nil && len(v) != l.fields {
-			err = fmt.Errorf("found %d numbers, want %d", len(v), l.fields)
-		}
+		v, err := readSysctl(filepath.Join(c.root, "sys/net/ipv4", l.sysctl), l.fields)
 		if err == nil {
 			l.add(&r, stat, v)
 		} else if !errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("read sysctl %s: %w", l.sysctl, err))
+			errs = append(errs, fmt.Errorf("read limit: %w", err))
 		}
 	}
 	return r.samples, errors.Join(errs...)
@@ -135,28 +127,28 @@ func (r *reading) ratio(name string, value *int, limit int) {
 
 // limits are the settings that bound the counters, each with the samples that it makes.
 var limits = []struct {
-	sysctl string
+	sysctl string // below /proc/sys/net/ipv4
 	fields int
 	add    func(r *reading, stat *procfs.NetSockstat, v []int)
 }{
-	{"net.ipv4.tcp_mem", 3, func(r *reading, stat *procfs.NetSockstat, v []int) {
+	{"tcp_mem", 3, func(r *reading, stat *procfs.NetSockstat, v []int) {
 		r.add("sockstat.tcp.mem_pressure", float64(v[1])*r.pageKiB)
 		r.add("sockstat.tcp.mem_limit", float64(v[2])*r.pageKiB)
 		r.ratio("sockstat.tcp.mem_ratio", find(stat, "TCP").Mem, v[2])
 	}},
-	{"net.ipv4.tcp_max_orphans", 1, func(r *reading, stat *procfs.NetSockstat, v []int) {
+	{"tcp_max_orphans", 1, func(r *reading, stat *procfs.NetSockstat, v []int) {
 		r.add("sockstat.tcp.orphan_limit", float64(v[0]))
 		r.ratio("sockstat.tcp.orphan_ratio", find(stat, "TCP").Orphan, v[0])
 	}},
-	{"net.ipv4.tcp_max_tw_buckets", 1, func(r *reading, stat *procfs.NetSockstat, v []int) {
+	{"tcp_max_tw_buckets", 1, func(r *reading, stat *procfs.NetSockstat, v []int) {
 		r.add("sockstat.tcp.tw_limit", float64(v[0]))
 		r.ratio("sockstat.tcp.tw_ratio", find(stat, "TCP").TW, v[0])
 	}},
-	{"net.ipv4.udp_mem", 3, func(r *reading, stat *procfs.NetSockstat, v []int) {
+	{"udp_mem", 3, func(r *reading, stat *procfs.NetSockstat, v []int) {
 		r.add("sockstat.udp.mem_limit", float64(v[2])*r.pageKiB)
 		r.ratio("sockstat.udp.mem_ratio", find(stat, "UDP").Mem, v[2])
 	}},
-	{"net.ipv4.ip_local_port_range", 2, func(r *reading, _ *procfs.NetSockstat, v []int) {
+	{"ip_local_port_range", 2, func(r *reading, _ *procfs.NetSockstat, v []int) {
 		r.add("sockstat.ports.range", float64(v[1]-v[0]+1))
 	}},
 }
