@@ -69,15 +69,18 @@ struct tracked {
 	__u64 cgroup;
 	__u32 pid;
 	__u32 peer_pid;
-	__u32 una_offset; /* low half of bytes_acked less snd_una: the same for a connection's life */
-	__u32 turn;	  /* TURN_ bits */
+	/* 0 until established; then ORIGIN_ESTABLISHED and, below it, the low half of bytes_acked less
+	 * snd_una, the same for a connection's life. In one word, so that a walk sees both or none. */
+	volatile __u64 origin;
+	__u32 turn; /* TURN_ bits */
 	__u8 role;
-	__u8 established;
 	__u8 peer_is_local;
 	__u8 seeded;
-	__u32 pad;
+	__u8 pad;
 	struct counts base[2]; /* what has been tallied; bit TURN_SLOT of turn says which is valid */
 };
+
+#define ORIGIN_ESTABLISHED (1ULL << 32)
 
 #define TURN_SLOT 1
 #define TURN_CLOSED 2

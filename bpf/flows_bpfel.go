@@ -103,13 +103,12 @@ type FlowsTracked struct {
 	Cgroup      uint64
 	Pid         uint32
 	PeerPid     uint32
-	UnaOffset   uint32
+	Origin      uint64
 	Turn        uint32
 	Role        uint8
-	Established uint8
 	PeerIsLocal uint8
 	Seeded      uint8
-	Pad         uint32
+	Pad         uint8
 	Base        [2]struct {
 		_             structs.HostLayout
 		Sent          uint64

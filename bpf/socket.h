@@ -144,6 +144,17 @@ static __always_inline void meet(struct tcp_sock *tp, struct tracked *t)
 	t->peer_pid = *client_pid;
 }
 
+static __always_inline bool is_connecting(int state)
+{
+	return state == TCP_SYN_SENT || state == TCP_SYN_RECV;
+}
+
+/* What a connection's sequence numbers start from, once it is established. */
+static __always_inline __u64 origin_of(const struct tcp_sock *tp)
+{
+	return ORIGIN_ESTABLISHED | ((__u32)tp->bytes_acked - tp->snd_una);
+}
+
 static __always_inline bool fin_is_queued(int state)
 {
 	return state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_TIME_WAIT ||
@@ -158,11 +169,12 @@ static __always_inline bool fin_is_queued(int state)
  * which a reset leaves there for ever. So: all sequence space up to snd_nxt, widened to 64 bits by
  * bytes_acked, less the SYN (which bytes_acked holds only for the end that connected) and the FIN.
  */
-static __always_inline __u64 bytes_sent(const struct tcp_sock *tp, const struct tracked *t, int state)
+static __always_inline __u64 bytes_sent(const struct tcp_sock *tp, const struct tracked *t,
+					__u32 una_offset, int state)
 {
 	__u64 acked = tp->bytes_acked;
 	__u32 next = tp->snd_nxt;
-	__u64 sent = acked + (__s32)(next + t->una_offset - (__u32)acked);
+	__u64 sent = acked + (__s32)(next + una_offset - (__u32)acked);
 
 	if (t->role == ROLE_CLIENT)
 		sent--;
@@ -176,14 +188,16 @@ static __always_inline __u64 bytes_sent(const struct tcp_sock *tp, const struct 
 static __always_inline void read_traffic(struct tcp_sock *tp, const struct tracked *t, int state,
 					 struct counts *c)
 {
-	c->sent = t->established ? bytes_sent(tp, t, state) : 0;
+	__u64 origin = t->origin;
+
+	c->established = !!(origin & ORIGIN_ESTABLISHED);
+	c->sent = c->established ? bytes_sent(tp, t, origin, state) : 0;
 	/* bytes_received counts the peer's FIN as a byte. */
 	c->received = tp->bytes_received;
 	if (tp->inet_conn.icsk_inet.sk.__sk_common.skc_flags & SOCK_DONE_BIT)
 		c->received--;
 	c->segs_out = tp->segs_out;
 	c->segs_in = tp->segs_in;
-	c->established = t->established;
 }
 
 static __always_inline void read_trouble(struct tcp_sock *tp, struct counts *c)

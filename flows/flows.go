@@ -29,7 +29,7 @@ const (
 	NetNS Scope = "netns"
 )
 
-// DefaultMaxFlows bounds the flows of one interval. The tables for it take 7 MiB of kernel memory.
+// DefaultMaxFlows bounds the flows of one interval. The maps for it take 10 MiB of kernel memory.
 const DefaultMaxFlows = 16384
 
 // Options are the settings of Open. The zero value counts the whole host in the best way possible.

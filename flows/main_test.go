@@ -25,6 +25,7 @@ var children = map[string]func(args []string) error{
 	"tally": childTally,
 	"serve": childServe,
 	"die":   childDie,
+	"open":  childOpen,
 }
 
 func TestMain(m *testing.M) {

@@ -14,8 +14,8 @@ import (
 	"socktally/bpf"
 )
 
-// batch is how many rows one system call brings.
-const batch = 2048
+// batchSize is how many rows one system call brings.
+const batchSize = 2048
 
 // minHandshakes is how many connections within the host may be about to be established at once. A
 // server whose client has been forgotten looks like one whose client is elsewhere, and is counted
@@ -31,10 +31,12 @@ type tracer struct {
 	walk   *link.Iter
 	// attached are the links that must go before the maps do.
 	attached []io.Closer
-	cursor   struct {
+	batch    struct {
 		keys  []bpf.FlowsFlowKey
 		flows []bpf.FlowsFlow
 	}
+	// drained is what has been taken out of a table and not delivered yet.
+	drained []row
 }
 
 func openTracer(o Options) (source, Source, error) {
@@ -76,8 +78,8 @@ func (t *tracer) open(o Options) error {
 	if err := t.objects.Flows.Put(uint32(0), t.tables[0]); err != nil {
 		return err
 	}
-	t.cursor.keys = make([]bpf.FlowsFlowKey, batch)
-	t.cursor.flows = make([]bpf.FlowsFlow, batch)
+	t.batch.keys = make([]bpf.FlowsFlowKey, batchSize)
+	t.batch.flows = make([]bpf.FlowsFlow, batchSize)
 	return t.attach(o)
 }
 
@@ -111,26 +113,29 @@ func (t *tracer) rows(ctx context.Context) ([]row, error) {
 		return nil, fmt.Errorf("exchange flow tables: %w", err)
 	}
 	t.filled = 1 - t.filled
-	rows, err := t.drain(full)
-	if err != nil {
+	if err := t.drain(full); err != nil {
 		return nil, fmt.Errorf("read flow table: %w", err)
 	}
-	return rows, fillOverflow(full)
+	if err := fillOverflow(full); err != nil {
+		return nil, err
+	}
+	rows := t.drained
+	t.drained = nil
+	return rows, nil
 }
 
-func (t *tracer) drain(table *ebpf.Map) ([]row, error) {
-	var rows []row
+func (t *tracer) drain(table *ebpf.Map) error {
 	var cursor ebpf.MapBatchCursor
 	for {
-		n, err := table.BatchLookupAndDelete(&cursor, t.cursor.keys, t.cursor.flows, nil)
+		n, err := table.BatchLookupAndDelete(&cursor, t.batch.keys, t.batch.flows, nil)
 		for i := range n {
-			rows = append(rows, row{t.cursor.keys[i], t.cursor.flows[i]})
+			t.drained = append(t.drained, row{t.batch.keys[i], t.batch.flows[i]})
 		}
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			return rows, nil
+			return nil
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
 }

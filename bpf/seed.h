@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Dual MIT/GPL */
+/* Sockets that are older than the programs: what they did so far is not counted. */
+#ifndef SOCKTALLY_SEED_H
+#define SOCKTALLY_SEED_H
+
+static __always_inline __u8 seeded_role(const struct sock *sk, const struct tcp_sock *tp, int state)
+{
+	struct listening l = {.netns = netns_of(sk), .port = local_port(tp)};
+
+	if (state == TCP_LISTEN || bpf_map_lookup_elem(&listeners, &l))
+		return ROLE_SERVER;
+	if (state == TCP_SYN_SENT)
+		return ROLE_CLIENT;
+	/* Who listens on the other side, if here, is known; else the lower port is the server's. */
+	l.port = bpf_ntohs(sk->__sk_common.skc_dport);
+	if (bpf_map_lookup_elem(&listeners, &l) || l.port < local_port(tp))
+		return ROLE_CLIENT;
+	return ROLE_SERVER;
+}
+
+/* The counts so far are the baseline: history is not news. */
+static __always_inline void seed_connection(struct sock *sk, struct tcp_sock *tp,
+					    struct tracked *fresh, int state)
+{
+	struct tracked *t;
+
+	fresh->seeded = 1;
+	fresh->role = seeded_role(sk, tp, state);
+	fresh->origin = is_connecting(state) ? 0 : origin_of(tp);
+	read_counts(tp, fresh, state, &fresh->base[0]);
+	t = bpf_sk_storage_get(&sockets, sk, fresh, BPF_SK_STORAGE_GET_F_CREATE);
+	if (t && t->seeded && t->role == ROLE_CLIENT)
+		meet(tp, t);
+}
+
+static __always_inline void seed(struct sock *sk, struct task_struct *owner)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct tracked fresh = {};
+	struct listening l = {};
+	struct tracked *t;
+	__u64 address;
+	__u8 yes = 1;
+	int state;
+
+	if (!tp || !in_scope(sk))
+		return;
+	state = sk->__sk_common.skc_state;
+	if (state == TCP_CLOSE || (state == TCP_LISTEN) != (seeding == SEED_LISTENERS))
+		return;
+	if (seeding == SEED_PEERS) {
+		t = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+		if (t && t->seeded && t->role == ROLE_SERVER && !t->peer_is_local)
+			meet(tp, t);
+		return;
+	}
+	if (bpf_sk_storage_get(&sockets, sk, NULL, 0))
+		return;
+	if (owner) {
+		own(&fresh, owner);
+	} else {
+		address = (unsigned long)tp;
+		t = bpf_map_lookup_elem(&holders, &address);
+		if (t)
+			fresh = *t;
+	}
+	if (state != TCP_LISTEN) {
+		seed_connection(sk, tp, &fresh, state);
+		return;
+	}
+	fresh.role = ROLE_SERVER;
+	l.netns = netns_of(sk);
+	l.port = local_port(tp);
+	bpf_map_update_elem(&listeners, &l, &yes, BPF_ANY);
+	bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
+}
+
+/* Go's servers listen by MPTCP unless told otherwise: such a socket is no TCP socket, but leads one. */
+static __always_inline void note_mptcp(struct sock *sk, struct task_struct *owner)
+{
+	struct mptcp_sock *leader = (struct mptcp_sock *)sk;
+	struct tracked held = {};
+	__u64 first = 0;
+
+	if (sk->sk_protocol != IPPROTO_MPTCP || !bpf_core_field_exists(leader->first))
+		return;
+	own(&held, owner);
+	bpf_probe_read_kernel(&first, sizeof(first), &leader->first);
+	if (first)
+		bpf_map_update_elem(&holders, &first, &held, BPF_NOEXIST);
+}
+
+#endif

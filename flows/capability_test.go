@@ -1,0 +1,63 @@
+package flows
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// childOpen prints how a Counter counts, and what stood in the way of better.
+func childOpen([]string) error {
+	c, err := Open(Options{})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	fmt.Println(c.Source(), c.Refusal())
+	return nil
+}
+
+// What the documentation says is needed is enough, and what is missing is named.
+func TestCapabilities(t *testing.T) {
+	needPrivilege(t)
+	program, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Another user may not look into the directory that `go test` builds in.
+	dir := t.TempDir()
+	path := filepath.Join(dir, "program")
+	if err := os.WriteFile(path, program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{filepath.Dir(dir), dir, path} {
+		if err := os.Chmod(p, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tc := range []struct {
+		capabilities []uintptr
+		want         string
+	}{
+		{[]uintptr{unix.CAP_BPF, unix.CAP_PERFMON}, "ebpf <nil>"},
+		{[]uintptr{unix.CAP_BPF}, "sockdiag trace flows by eBPF: the process lacks CAP_PERFMON"},
+		{nil, "sockdiag trace flows by eBPF: the process lacks CAP_BPF and CAP_PERFMON"},
+	} {
+		cmd := exec.Command(path)
+		cmd.Env = append(os.Environ(), childEnv+"=open")
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Credential:  &syscall.Credential{Uid: 65534, Gid: 65534},
+			AmbientCaps: tc.capabilities,
+		}
+		out, err := cmd.CombinedOutput()
+		if got := strings.TrimSpace(string(out)); err != nil || got != tc.want {
+			t.Errorf("%v: got %q, %v; want %q", tc.capabilities, got, err, tc.want)
+		}
+	}
+}
