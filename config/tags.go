@@ -1,15 +1,13 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-)
 
-// maxTagLength is Datadog's limit, in characters.
-const maxTagLength = 200
+	"socktally/metric"
+)
 
 // parseTags splits a list of tags at commas and spaces, as DD_TAGS is written, and holds each
 // to Datadog's rules: a letter first, then letters, digits and _ - : . / up to 200 characters.
@@ -20,29 +18,11 @@ func parseTags(list string) ([]string, error) {
 	}
 	tags := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
 	for _, tag := range tags {
-		if err := checkTag(tag); err != nil {
+		if err := metric.CheckTag(tag); err != nil {
 			return nil, fmt.Errorf("tag %q %w", tag, err)
 		}
 	}
 	return tags, nil
-}
-
-func checkTag(tag string) error {
-	if !utf8.ValidString(tag) {
-		return errors.New("is not UTF-8")
-	}
-	if utf8.RuneCountInString(tag) > maxTagLength {
-		return fmt.Errorf("is longer than %d characters", maxTagLength)
-	}
-	for i, r := range tag {
-		if i == 0 && !unicode.IsLetter(r) {
-			return errors.New("does not begin with a letter")
-		}
-		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-:./", r) {
-			return fmt.Errorf("holds %q", r)
-		}
-	}
-	return nil
 }
 
 // mergeTags joins lists of tags. A tag that stands in an earlier list is not repeated.

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"unicode"
 	"unicode/utf8"
+
+	"socktally/metric"
 )
 
 func TestLoadTags(t *testing.T) {
@@ -53,7 +55,7 @@ func FuzzParseTags(f *testing.F) {
 		for _, tag := range tags {
 			first, _ := utf8.DecodeRuneInString(tag)
 			switch {
-			case !utf8.ValidString(tag), !unicode.IsLetter(first), utf8.RuneCountInString(tag) > maxTagLength,
+			case !utf8.ValidString(tag), !unicode.IsLetter(first), utf8.RuneCountInString(tag) > metric.MaxTagLength,
 				strings.ContainsAny(tag, ",|#\n\r\t @"), strings.ContainsFunc(tag, unicode.IsControl):
 				t.Errorf("accepted the tag %q", tag)
 			}

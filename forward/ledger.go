@@ -53,10 +53,11 @@ func (l *ledger) take(now time.Time) []metric.Sample {
 	return samples
 }
 
-// putBack returns the counts among lost samples to the ledger.
+// putBack returns socktally's own counts among lost samples to the ledger. Others are lost: they are of
+// their interval, and there may be as many again with each.
 func (l *ledger) putBack(lost []metric.Sample) {
 	for _, s := range lost {
-		if s.Kind == metric.Count {
+		if d, _ := metric.Lookup(s.Name); s.Kind == metric.Count && d.Scope == metric.Process {
 			l.add(s.Name, s.Value, s.Tags...)
 		}
 	}

@@ -13,16 +13,21 @@ const (
 	NetNS Scope = "netns"
 	// Process metrics are about socktally itself.
 	Process Scope = "process"
+	// Setting metrics are counted as far as SOCKTALLY_SCOPE says: all network namespaces or one.
+	Setting Scope = "setting"
 )
 
 // Units as Datadog names them. Datadog has no unit for sockets or ports: those have None.
 const (
-	None     = ""
-	Byte     = "byte"
-	Kibibyte = "kibibyte"
-	Fraction = "fraction"
-	Second   = "second"
-	Samples  = "sample"
+	None       = ""
+	Byte       = "byte"
+	Kibibyte   = "kibibyte"
+	Fraction   = "fraction"
+	Second     = "second"
+	Samples    = "sample"
+	Packet     = "packet"
+	Segment    = "segment"
+	Connection = "connection"
 )
 
 // The names of socktally's own health metrics, which several packages emit. The names of all
@@ -108,6 +113,27 @@ var catalogue = []Definition{
 	{"sockstat.frag6.memory", Gauge, Byte, NetNS, -1, "frag6 memory", "Memory that IPv6 fragments hold (sockstat6: FRAG6 memory)."},
 
 	{"sockstat.ports.range", Gauge, None, NetNS, 1, "port range", "Ports that the kernel may give to outgoing connections (ip_local_port_range, both ends included)."},
+
+	{FlowBytesSent, Count, Byte, Setting, 0, "flow bytes sent", "Bytes that applications at this host's end sent, each once however often it was retransmitted."},
+	{FlowBytesReceived, Count, Byte, Setting, 0, "flow bytes received", "Bytes that came in for applications at this host's end."},
+	{FlowPacketsSent, Count, Packet, Setting, 0, "flow packets sent", "Packets that this host's end sent, for TCP segments of any kind (segs_out)."},
+	{FlowPacketsReceived, Count, Packet, Setting, 0, "flow packets received", "Packets that came in at this host's end, for TCP segments of any kind (segs_in)."},
+	{FlowRetransmits, Count, Segment, Setting, -1, "flow retransmits", "TCP segments that this host sent again, SYNs included (total_retrans)."},
+	{FlowEstablished, Count, Connection, Setting, 0, "flow established", "TCP connections that were established."},
+	{FlowClosed, Count, Connection, Setting, 0, "flow closed", "TCP connections, once established, that were closed."},
+	{FlowRefused, Count, Connection, Setting, -1, "flow refused", "TCP connections and attempts that ended with ECONNREFUSED."},
+	{FlowReset, Count, Connection, Setting, -1, "flow reset", "TCP connections that ended because an end on this host received a reset."},
+	{FlowTimeout, Count, Connection, Setting, -1, "flow timeout", "TCP connections and attempts that ended with ETIMEDOUT."},
+	{FlowUnreachable, Count, Connection, Setting, -1, "flow unreachable", "TCP connections and attempts that ended with EHOSTUNREACH, ENETUNREACH or the like."},
+	{FlowRTT, Gauge, Second, Setting, -1, "flow rtt", "Smoothed TCP round trip time (srtt_us), the mean over the flows of the interval, weighted by their packets."},
+
+	{FlowTallies, Count, None, Process, 0, "flow tallies", "Tallies of the flows, failed ones included."},
+	{FlowTalliesFailed, Count, None, Process, -1, "flow tallies failed", "Tallies of the flows that failed; the next one has what they could not read."},
+	{FlowTalliesSkipped, Count, None, Process, -1, "flow tallies skipped", "Tallies of the flows that did not take place because the one before was still running."},
+	{FlowTallyDuration, Gauge, Second, Process, -1, "flow tally duration", "Time that this tally of the flows took."},
+	{FlowContexts, Gauge, None, Process, 0, "flow contexts", "Combinations of tags that this tally sent, at most SOCKTALLY_FLOW_MAX_CONTEXTS."},
+	{FlowCombinations, Gauge, None, Process, 0, "flow combinations", "Combinations of tags that this tally would have sent without a budget."},
+	{FlowLosses, Count, None, Process, -1, "flow losses", "What could not be counted, or not under its own flow, by reason."},
 
 	{Readings, Count, None, Process, 0, "readings", "Readings of the socket counters, failed ones included."},
 	{ReadingsFailed, Count, None, Process, -1, "readings failed", "Readings of which a file could not be read or understood; what could be read was sent."},

@@ -6,7 +6,8 @@ import (
 )
 
 func TestCatalogueIsWellFormed(t *testing.T) {
-	units := map[string]bool{None: true, Byte: true, Kibibyte: true, Fraction: true, Second: true, Samples: true}
+	units := map[string]bool{None: true, Byte: true, Kibibyte: true, Fraction: true, Second: true, Samples: true,
+		Packet: true, Segment: true, Connection: true}
 	// Datadog's rule for names: a letter first, then letters, digits, underscores and periods.
 	name := regexp.MustCompile(`^[a-z][a-z0-9_.]{0,199}$`)
 	seen := map[string]bool{}
@@ -18,7 +19,7 @@ func TestCatalogueIsWellFormed(t *testing.T) {
 			t.Errorf("%s is not a valid metric name", d.Name)
 		case !units[d.Unit]:
 			t.Errorf("%s has the unknown unit %q", d.Name, d.Unit)
-		case d.Scope != Host && d.Scope != NetNS && d.Scope != Process:
+		case d.Scope != Host && d.Scope != NetNS && d.Scope != Process && d.Scope != Setting:
 			t.Errorf("%s has the unknown scope %q", d.Name, d.Scope)
 		case d.Orientation < -1 || d.Orientation > 1:
 			t.Errorf("%s has the orientation %d", d.Name, d.Orientation)

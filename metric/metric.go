@@ -34,6 +34,6 @@ type Sample struct {
 	Time time.Time
 	// Interval is, for a Count, the time that it covers, ending at Time. It is 0 for a Gauge.
 	Interval time.Duration
-	// Tags are "key:value" pairs of this sample alone; a sink adds the tags of the process.
+	// Tags are "key:value" pairs of this sample alone; a sink adds those of the process, see AllTags.
 	Tags []string
 }

@@ -44,6 +44,7 @@ type Sink struct {
 	name         string
 	receiver     string
 	acknowledged bool
+	tags         []string
 	client       *statsd.Client
 	wire         *wire
 }
@@ -67,9 +68,11 @@ func NewWriter(name string, w io.Writer, o Options) (*Sink, error) {
 
 // open makes the client, which writes payloads of at most size bytes to c.
 func (s *Sink) open(c payloadWriter, size int, o Options) error {
+	s.tags = o.Tags
 	s.wire = &wire{to: c}
+	// The client would put these on every line, and a flow's line has those of the flow's owner.
+	defer hideVariables("DD_ENV", "DD_SERVICE", "DD_VERSION")()
 	client, err := statsd.NewWithWriter(s.wire,
-		statsd.WithTags(withoutClientTags(o.Tags)),
 		statsd.WithMaxBytesPerPayload(size),
 		// One worker keeps the order of samples, by which a lost payload is told apart.
 		statsd.WithWorkersCount(1),
@@ -96,11 +99,20 @@ const sendTimeout = 2 * time.Second
 // before that.
 const queuedPayloads = 64
 
-// withoutClientTags leaves out the tags that the client adds by itself from the environment.
-func withoutClientTags(tags []string) []string {
-	return slices.DeleteFunc(slices.Clone(tags), func(tag string) bool {
-		return tag == "env:"+os.Getenv("DD_ENV") || tag == "service:"+os.Getenv("DD_SERVICE") || tag == "version:"+os.Getenv("DD_VERSION")
-	})
+// hideVariables takes variables out of the environment until the function that it returns is called.
+func hideVariables(names ...string) (restore func()) {
+	hidden := map[string]string{}
+	for _, name := range names {
+		if value, set := os.LookupEnv(name); set {
+			hidden[name] = value
+			os.Unsetenv(name)
+		}
+	}
+	return func() {
+		for name, value := range hidden {
+			os.Setenv(name, value)
+		}
+	}
 }
 
 // Name implements forward.Sink.
@@ -150,16 +162,17 @@ func (s *Sink) Send(ctx context.Context, samples []metric.Sample) []forward.Loss
 // put hands one sample to the client.
 func (s *Sink) put(m metric.Sample, now time.Time) error {
 	const everyOne = 1 // sample rate
+	tags := metric.AllTags(s.tags, m)
 	fresh := now.Sub(m.Time) < freshFor
 	switch {
 	case m.Kind == metric.Count && fresh:
-		return s.client.Count(m.Name, int64(m.Value), m.Tags, everyOne)
+		return s.client.Count(m.Name, int64(m.Value), tags, everyOne)
 	case m.Kind == metric.Count:
-		return s.client.CountWithTimestamp(m.Name, int64(m.Value), m.Tags, everyOne, m.Time)
+		return s.client.CountWithTimestamp(m.Name, int64(m.Value), tags, everyOne, m.Time)
 	case fresh:
-		return s.client.Gauge(m.Name, m.Value, m.Tags, everyOne)
+		return s.client.Gauge(m.Name, m.Value, tags, everyOne)
 	default:
-		return s.client.GaugeWithTimestamp(m.Name, m.Value, m.Tags, everyOne, m.Time)
+		return s.client.GaugeWithTimestamp(m.Name, m.Value, tags, everyOne, m.Time)
 	}
 }
 

@@ -298,8 +298,8 @@ func TestAcknowledged(t *testing.T) {
 	}
 }
 
-// TestEnvironmentTagsOnce covers the tags that the client adds by itself.
-func TestEnvironmentTagsOnce(t *testing.T) {
+// TestEnvironmentTags covers the tags that the client would add to every line by itself.
+func TestEnvironmentTags(t *testing.T) {
 	t.Setenv("DD_ENV", "prod")
 	t.Setenv("DD_SERVICE", "edge")
 	var out bytes.Buffer
@@ -307,12 +307,22 @@ func TestEnvironmentTagsOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Send(t.Context(), []metric.Sample{{Name: "sockstat.tcp.inuse", Value: 1, Time: time.Now()}})
+	s.Send(t.Context(), []metric.Sample{
+		{Name: "sockstat.tcp.inuse", Value: 1, Time: time.Now()},
+		{Name: metric.FlowReset, Kind: metric.Count, Value: 2, Time: time.Now(), Tags: []string{"service:db"}},
+		{Name: metric.FlowReset, Kind: metric.Count, Value: 3, Time: time.Now(), Tags: []string{"env:n/a", "remote:x"}},
+	})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := out.String(), "sockstat.tcp.inuse:1|g|#team:net,env:prod,service:edge\n"; got != want {
-		t.Errorf("line is %q, want %q", got, want)
+	want := "sockstat.tcp.inuse:1|g|#env:prod,service:edge,team:net\n" +
+		"socktally.flow.reset:2|c|#env:prod,team:net,service:db\n" +
+		"socktally.flow.reset:3|c|#team:net,env:n/a,remote:x\n"
+	if got := out.String(); got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if os.Getenv("DD_ENV") != "prod" || os.Getenv("DD_SERVICE") != "edge" {
+		t.Error("the environment has changed")
 	}
 }
 

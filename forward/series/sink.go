@@ -157,7 +157,7 @@ func (s *Sink) series(m metric.Sample) datadogV2.MetricSeries {
 		Metric:    m.Name,
 		Type:      datadogV2.METRICINTAKETYPE_GAUGE.Ptr(),
 		Points:    []datadogV2.MetricPoint{point},
-		Tags:      slices.Concat(s.tags, m.Tags),
+		Tags:      metric.AllTags(s.tags, m),
 		Resources: []datadogV2.MetricResource{{Type: datadog.PtrString("host"), Name: datadog.PtrString(s.host)}},
 	}
 	if m.Kind == metric.Count {

@@ -350,3 +350,12 @@ func TestRetryAfter(t *testing.T) {
 		}
 	}
 }
+
+// TestFlowTags keeps the service of the process off the metrics of other processes' flows.
+func TestFlowTags(t *testing.T) {
+	s := New(Options{URL: "http://127.0.0.1", Tags: []string{"service:edge", "env:prod", "team:net"}})
+	got := s.series(metric.Sample{Name: metric.FlowReset, Kind: metric.Count, Tags: []string{"service:db", "env:dev"}}).Tags
+	if want := []string{"team:net", "service:db", "env:dev"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

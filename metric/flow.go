@@ -1,0 +1,86 @@
+package metric
+
+import (
+	"slices"
+	"strings"
+)
+
+const flowPrefix = "socktally.flow."
+
+// The names of the metrics of flows. Sent and received are as the end on this host sees it; where
+// both are here, as the client does.
+const (
+	FlowBytesSent       = flowPrefix + "bytes_sent"
+	FlowBytesReceived   = flowPrefix + "bytes_received"
+	FlowPacketsSent     = flowPrefix + "packets_sent"
+	FlowPacketsReceived = flowPrefix + "packets_received"
+	FlowRetransmits     = flowPrefix + "retransmits"
+	FlowEstablished     = flowPrefix + "established"
+	FlowClosed          = flowPrefix + "closed"
+	FlowRefused         = flowPrefix + "refused"
+	FlowReset           = flowPrefix + "reset"
+	FlowTimeout         = flowPrefix + "timeout"
+	FlowUnreachable     = flowPrefix + "unreachable"
+	FlowRTT             = flowPrefix + "rtt"
+)
+
+// The names of the metrics about the counting of flows.
+const (
+	FlowTallies        = "socktally.flows.tallies"
+	FlowTalliesFailed  = "socktally.flows.tallies.failed"
+	FlowTalliesSkipped = "socktally.flows.tallies.skipped"
+	FlowTallyDuration  = "socktally.flows.tally.duration"
+	FlowContexts       = "socktally.flows.contexts"
+	FlowCombinations   = "socktally.flows.combinations"
+	FlowLosses         = "socktally.flows.losses"
+)
+
+// FlowTag describes a tag that the metrics of flows can be split by.
+type FlowTag struct{ Name, Description string }
+
+// ProcessTagPrefix, before a key, makes a tag of what the process's own DD_TAGS say under that key.
+const ProcessTagPrefix = "tag."
+
+// NetworksTag stands for all tags that the table of networks has for the remote end.
+const NetworksTag = "networks"
+
+var flowTags = []FlowTag{
+	{"direction", "outgoing: the client is here; incoming: the server is here; local: both are"},
+	{"protocol", "tcp or udp"},
+	{"family", "ipv4 or ipv6"},
+	{"source", "how the flow was counted: ebpf, or sockdiag, which misses connections that open and close between two looks"},
+	{"service", "`DD_SERVICE` of the process at this host's end, else its name"},
+	{"env", "its `DD_ENV`"},
+	{"version", "its `DD_VERSION`"},
+	{"process", "its name, as the kernel has it (15 characters)"},
+	{"pid", "its process id; another one after each restart"},
+	{"container_id", "the container that it runs in"},
+	{"remote", "the other end: its `name` in the table of networks, else the name that DNS gave for it, else its address"},
+	{"remote_ip", "the other end's address"},
+	{"remote_class", "what kind of address that is: loopback, link_local, private, multicast or public"},
+	{"remote_service", "the service at the other end, where that is on this host too"},
+	{NetworksTag, "every tag that the table of networks has for the other end, except `name`"},
+	{"client_ip", "the address of the end that opened the connection"},
+	{"client_service", "the service there, where that is on this host"},
+	{"server_ip", "the address of the end that was connected to"},
+	{"server_port", "its port"},
+	{"server_service", "the service there, where that is on this host"},
+}
+
+// FlowTags returns every name that a flow's metrics can be split by, in the order of the
+// documentation, except those that begin with ProcessTagPrefix. The caller may keep the slice.
+func FlowTags() []FlowTag { return slices.Clone(flowTags) }
+
+// KnownFlowTag says whether flows can be split by name.
+func KnownFlowTag(name string) bool {
+	if key, ok := strings.CutPrefix(name, ProcessTagPrefix); ok {
+		return key != "" && CheckTag(key) == nil && !strings.Contains(key, ":") && strings.ToLower(key) == key && !ReservedTag(key)
+	}
+	return slices.ContainsFunc(flowTags, func(t FlowTag) bool { return t.Name == name })
+}
+
+// ReservedTag says whether a tag with this key has a meaning of its own, so that neither a process nor
+// a table of networks may set it.
+func ReservedTag(key string) bool {
+	return key == "host" || slices.ContainsFunc(flowTags, func(t FlowTag) bool { return t.Name == key })
+}
