@@ -78,8 +78,10 @@ func newRun(stdout, stderr io.Writer, version string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Read on a schedule and forward, until told to stop",
-		Long: "Read on the schedule of SOCKTALLY_SCHEDULE, the first time at once, and forward each reading.\n" +
-			"SIGTERM or SIGINT delivers what is on its way and ends within 5 s; a second one ends at once.",
+		Long: "Read on the schedule of SOCKTALLY_SCHEDULE, the first time at once, and forward each reading;\n" +
+			"tally flows on that of SOCKTALLY_FLOWS_SCHEDULE.\n" +
+			"SIGTERM or SIGINT delivers what is on its way and ends within 5 s; a second one ends at once.\n" +
+			"SIGHUP reads SOCKTALLY_NETWORKS_FILE again.",
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := s.load()
@@ -98,20 +100,29 @@ func newRun(stdout, stderr io.Writer, version string) *cobra.Command {
 	return cmd
 }
 
-// runUntilSignal runs d until the first SIGTERM or SIGINT. A second one does not wait for it.
+// runUntilSignal runs d until the first SIGTERM or SIGINT. A second one does not wait for it. SIGHUP
+// has d read its table of networks again.
 func runUntilSignal(d *daemon.Daemon) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()
-	select {
-	case err := <-ended:
-		return err
-	case <-signals:
-		stop()
+	for running := true; running; {
+		select {
+		case err := <-ended:
+			return err
+		case <-hangups:
+			d.Reload()
+		case <-signals:
+			stop()
+			running = false
+		}
 	}
 	select {
 	case err := <-ended:

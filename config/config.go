@@ -37,8 +37,16 @@ type Config struct {
 	Schedule     cron.Schedule
 	Scope        metric.Scope
 	// Flows is auto, ebpf, sockdiag or off. FlowsMax is how many flows an interval tells apart.
-	Flows    string
-	FlowsMax int
+	Flows             string
+	FlowsMax          int
+	FlowsScheduleSpec string
+	FlowsSchedule     cron.Schedule
+	// FlowTags are what the metrics of flows are split by, each once and known to metric.KnownFlowTag;
+	// FlowMaxContexts is how many combinations of them an interval has at most.
+	FlowTags        []string
+	FlowMaxContexts int
+	// NetworksFile is a file that networks.Load can read, "" for none.
+	NetworksFile string
 	// Tags are those of every sample, "key:value", without repetition.
 	Tags []string
 	// Hostname is never empty; HostnameGiven says that it was set by hand.
@@ -111,10 +119,13 @@ func (c *checker) fault(name, value string, format string, args ...any) {
 func (c *checker) config(v variables) Config {
 	cfg := Config{
 		ScheduleSpec: v.Schedule,
+		Schedule:     c.schedule("SOCKTALLY_SCHEDULE", v.Schedule),
 		Forward:      c.forward(v.Forward),
 		Scope:        metric.Scope(c.oneOf("SOCKTALLY_SCOPE", v.Scope, string(metric.Host), string(metric.NetNS))),
 		Flows:        c.oneOf("SOCKTALLY_FLOWS", v.Flows, "auto", "ebpf", "sockdiag", "off"),
 		FlowsMax:     c.number("SOCKTALLY_FLOWS_MAX", v.FlowsMax, 1, 1<<24),
+		FlowTags:     c.flowTags(v.FlowTags),
+		NetworksFile: v.Networks,
 		Tags:         c.tags(v),
 		Hostname:     c.hostname(v.Hostname),
 		LogFormat:    c.oneOf("SOCKTALLY_LOG_FORMAT", v.LogFormat, "text", "json"),
@@ -124,9 +135,10 @@ func (c *checker) config(v variables) Config {
 		SpoolMaxAge:   c.duration("SOCKTALLY_SPOOL_MAX_AGE", v.SpoolAge, time.Minute),
 	}
 	cfg.HostnameGiven = v.Hostname != ""
-	var err error
-	if cfg.Schedule, err = ParseSchedule(v.Schedule, c.now); err != nil {
-		c.fault("SOCKTALLY_SCHEDULE", v.Schedule, "%w", err)
+	cfg.FlowsScheduleSpec, cfg.FlowsSchedule = v.FlowsTick, c.schedule("SOCKTALLY_FLOWS_SCHEDULE", v.FlowsTick)
+	cfg.FlowMaxContexts = c.number("SOCKTALLY_FLOW_MAX_CONTEXTS", v.FlowMost, 1, 1<<20)
+	if cfg.Flows != "off" {
+		c.networks(v.Networks)
 	}
 	levels := []string{"debug", "info", "warn", "error"}
 	if c.oneOf("SOCKTALLY_LOG_LEVEL", v.LogLevel, levels...) != "" {
@@ -143,6 +155,14 @@ func (c *checker) config(v variables) Config {
 	c.origin("DD_ENTITY_ID", v.EntityID)
 	c.origin("DD_EXTERNAL_ENV", v.ExternalEnv)
 	return cfg
+}
+
+func (c *checker) schedule(name, spec string) cron.Schedule {
+	s, err := ParseSchedule(spec, c.now)
+	if err != nil {
+		c.fault(name, spec, "%w", err)
+	}
+	return s
 }
 
 // oneOf returns value if it is accepted, and "" otherwise.
@@ -189,8 +209,8 @@ func (c *checker) tags(v variables) []string {
 		if t.value == "" {
 			continue
 		}
-		if err := checkTag(t.key + ":" + t.value); err != nil {
-			c.fault(t.name, t.value, "%w: want letters, digits and _-:./, at most %d characters", err, maxTagLength-len(t.key+":"))
+		if err := metric.CheckTag(t.key + ":" + t.value); err != nil {
+			c.fault(t.name, t.value, "%w: want letters, digits and _-:./, at most %d characters", err, metric.MaxTagLength-len(t.key+":"))
 			continue
 		}
 		own = append(own, t.key+":"+t.value)
@@ -199,7 +219,7 @@ func (c *checker) tags(v variables) []string {
 	for _, l := range []struct{ name, value string }{{"DD_TAGS", v.DDTags}, {"SOCKTALLY_TAGS", v.Tags}} {
 		tags, err := parseTags(l.value)
 		if err != nil {
-			c.fault(l.name, l.value, "%w: want tags such as role:db between commas or spaces, each a letter and then letters, digits and _-:./, at most %d characters", err, maxTagLength)
+			c.fault(l.name, l.value, "%w: want tags such as role:db between commas or spaces, each a letter and then letters, digits and _-:./, at most %d characters", err, metric.MaxTagLength)
 		}
 		lists = append(lists, slices.DeleteFunc(tags, func(tag string) bool {
 			key, _, _ := strings.Cut(tag, ":")
@@ -211,8 +231,8 @@ func (c *checker) tags(v variables) []string {
 
 func (c *checker) hostname(given string) string {
 	if given != "" {
-		if err := checkTag("host:" + given); err != nil {
-			c.fault("DD_HOSTNAME", given, "%w: want a host name of letters, digits and _-:./, at most %d characters", err, maxTagLength-len("host:"))
+		if err := metric.CheckTag("host:" + given); err != nil {
+			c.fault("DD_HOSTNAME", given, "%w: want a host name of letters, digits and _-:./, at most %d characters", err, metric.MaxTagLength-len("host:"))
 		}
 		return given
 	}

@@ -39,12 +39,18 @@ func TestLoadDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Config{
-		Forward:          []string{DogStatsD},
-		ScheduleSpec:     "@every 15s",
-		Schedule:         cfg.Schedule,
-		Scope:            metric.Host,
-		Flows:            "auto",
-		FlowsMax:         16384,
+		Forward:      []string{DogStatsD},
+		ScheduleSpec: "@every 15s",
+		Schedule:     cfg.Schedule,
+		Scope:        metric.Host,
+		Flows:        "auto",
+		FlowsMax:     16384,
+
+		FlowsScheduleSpec: "@every 30s",
+		FlowsSchedule:     cfg.FlowsSchedule,
+		FlowTags:          []string{"direction", "protocol", "service", "remote", "server_port"},
+		FlowMaxContexts:   500,
+
 		Hostname:         host,
 		DogStatsDAddress: Address{"udp", "localhost:8125"},
 		StateDir:         "/var/lib/socktally",
@@ -64,37 +70,48 @@ func TestLoadDefaults(t *testing.T) {
 
 func TestLoadEverything(t *testing.T) {
 	environment{
-		"SOCKTALLY_FORWARD":         "stdout, http,dogstatsd",
-		"SOCKTALLY_SCHEDULE":        "CRON_TZ=UTC */10 * * * * *",
-		"SOCKTALLY_SCOPE":           "netns",
-		"SOCKTALLY_FLOWS":           "sockdiag",
-		"SOCKTALLY_FLOWS_MAX":       "100",
-		"SOCKTALLY_TAGS":            "team:net,role:db",
-		"SOCKTALLY_HTTP_URL":        "http://127.0.0.1:8428/datadog/",
-		"SOCKTALLY_STATE_DIR":       "/srv/state/",
-		"SOCKTALLY_SPOOL_MAX_BYTES": "1GiB",
-		"SOCKTALLY_SPOOL_MAX_AGE":   "90m",
-		"SOCKTALLY_LOG_LEVEL":       "debug",
-		"SOCKTALLY_LOG_FORMAT":      "json",
-		"DD_AGENT_HOST":             "::1",
-		"DD_DOGSTATSD_PORT":         "9125",
-		"DD_API_KEY":                "0123",
-		"DD_HOSTNAME":               "db-1.invalid",
-		"DD_TAGS":                   "region:north role:db",
-		"DD_ENV":                    "prod",
-		"HTTPS_PROXY":               "http://user:password@127.0.0.1:3128",
+		"SOCKTALLY_FORWARD":           "stdout, http,dogstatsd",
+		"SOCKTALLY_SCHEDULE":          "CRON_TZ=UTC */10 * * * * *",
+		"SOCKTALLY_SCOPE":             "netns",
+		"SOCKTALLY_FLOWS":             "sockdiag",
+		"SOCKTALLY_FLOWS_MAX":         "100",
+		"SOCKTALLY_FLOWS_SCHEDULE":    "@hourly",
+		"SOCKTALLY_FLOW_TAGS":         "service, tag.team,networks",
+		"SOCKTALLY_FLOW_MAX_CONTEXTS": "20",
+		"SOCKTALLY_NETWORKS_FILE":     "/dev/null",
+		"SOCKTALLY_TAGS":              "team:net,role:db",
+		"SOCKTALLY_HTTP_URL":          "http://127.0.0.1:8428/datadog/",
+		"SOCKTALLY_STATE_DIR":         "/srv/state/",
+		"SOCKTALLY_SPOOL_MAX_BYTES":   "1GiB",
+		"SOCKTALLY_SPOOL_MAX_AGE":     "90m",
+		"SOCKTALLY_LOG_LEVEL":         "debug",
+		"SOCKTALLY_LOG_FORMAT":        "json",
+		"DD_AGENT_HOST":               "::1",
+		"DD_DOGSTATSD_PORT":           "9125",
+		"DD_API_KEY":                  "0123",
+		"DD_HOSTNAME":                 "db-1.invalid",
+		"DD_TAGS":                     "region:north role:db",
+		"DD_ENV":                      "prod",
+		"HTTPS_PROXY":                 "http://user:password@127.0.0.1:3128",
 	}.set(t)
 	cfg, err := Load(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Config{
-		Forward:          []string{Stdout, HTTP, DogStatsD},
-		ScheduleSpec:     "CRON_TZ=UTC */10 * * * * *",
-		Schedule:         cfg.Schedule,
-		Scope:            metric.NetNS,
-		Flows:            "sockdiag",
-		FlowsMax:         100,
+		Forward:      []string{Stdout, HTTP, DogStatsD},
+		ScheduleSpec: "CRON_TZ=UTC */10 * * * * *",
+		Schedule:     cfg.Schedule,
+		Scope:        metric.NetNS,
+		Flows:        "sockdiag",
+		FlowsMax:     100,
+
+		FlowsScheduleSpec: "@hourly",
+		FlowsSchedule:     cfg.FlowsSchedule,
+		FlowTags:          []string{"service", "tag.team", "networks"},
+		FlowMaxContexts:   20,
+		NetworksFile:      "/dev/null",
+
 		Tags:             []string{"env:prod", "region:north", "role:db", "team:net"},
 		Hostname:         "db-1.invalid",
 		HostnameGiven:    true,
@@ -119,8 +136,16 @@ func TestLoadFaults(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	networks := filepath.Join(dir, "networks")
+	if err := os.WriteFile(networks, []byte("# mine\n10.0.0/8 a:b\n10.0.0.0/8 a:b\n10.1.0.0/16 service:x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	long := "/" + strings.Repeat("x", 107)
 	const (
+		flowTag = "want a comma list of direction, protocol, family, source, service, env, version, process, pid, container_id, " +
+			"remote, remote_ip, remote_class, remote_service, networks, client_ip, client_service, server_ip, server_port, " +
+			"server_service, or tag.key for what DD_TAGS of a process say under that key"
+		network = "want a CIDR and tags such as 10.1.0.0/16 name:db team:storage, each tag of letters, digits and _-:./"
 		sinks   = "want a comma list of dogstatsd, http, stdout"
 		tag     = "want tags such as role:db between commas or spaces, each a letter and then letters, digits and _-:./, at most 200 characters"
 		host    = "want a host name or an IP address; the port is DD_DOGSTATSD_PORT, a socket is DD_DOGSTATSD_URL"
@@ -149,6 +174,15 @@ func TestLoadFaults(t *testing.T) {
 		{environment{"SOCKTALLY_FLOWS": "on"}, `SOCKTALLY_FLOWS="on": want one of auto, ebpf, sockdiag, off`},
 		{environment{"SOCKTALLY_FLOWS_MAX": "0"}, `SOCKTALLY_FLOWS_MAX="0": want a number from 1 to 16777216`},
 		{environment{"SOCKTALLY_FLOWS_MAX": "many"}, `SOCKTALLY_FLOWS_MAX="many": want a number from 1 to 16777216`},
+		{environment{"SOCKTALLY_FLOWS_SCHEDULE": "@every 1"}, `SOCKTALLY_FLOWS_SCHEDULE="@every 1": column 1: @every needs a duration of whole seconds, 1s or more, such as 15s or 1m30s`},
+		{environment{"SOCKTALLY_FLOW_TAGS": "service,remotes,x"}, `SOCKTALLY_FLOW_TAGS="service,remotes,x": unknown tag "remotes": ` + flowTag},
+		{environment{"SOCKTALLY_FLOW_TAGS": "tag.Team"}, `SOCKTALLY_FLOW_TAGS="tag.Team": unknown tag "tag.Team": ` + flowTag},
+		{environment{"SOCKTALLY_FLOW_TAGS": "service,"}, `SOCKTALLY_FLOW_TAGS="service,": unknown tag "": ` + flowTag},
+		{environment{"SOCKTALLY_FLOW_TAGS": "service,env,service"}, `SOCKTALLY_FLOW_TAGS="service,env,service": tag service is named twice`},
+		{environment{"SOCKTALLY_FLOW_MAX_CONTEXTS": "0"}, `SOCKTALLY_FLOW_MAX_CONTEXTS="0": want a number from 1 to 1048576`},
+		{environment{"SOCKTALLY_NETWORKS_FILE": "/absent/networks"}, `SOCKTALLY_NETWORKS_FILE="/absent/networks": open /absent/networks: no such file or directory`},
+		{environment{"SOCKTALLY_NETWORKS_FILE": networks}, strings.ReplaceAll(`SOCKTALLY_NETWORKS_FILE="PATH": line 2: "10.0.0/8" is not a CIDR: `+network+"\n"+
+			`SOCKTALLY_NETWORKS_FILE="PATH": line 4: tag "service:x" is one that socktally sets: `+network, "PATH", networks)},
 		{environment{"SOCKTALLY_SCOPE": "pod"}, `SOCKTALLY_SCOPE="pod": want one of host, netns`},
 		{environment{"SOCKTALLY_LOG_LEVEL": "INFO"}, `SOCKTALLY_LOG_LEVEL="INFO": want one of debug, info, warn, error`},
 		{environment{"SOCKTALLY_LOG_FORMAT": "xml"}, `SOCKTALLY_LOG_FORMAT="xml": want one of text, json`},
@@ -317,6 +351,14 @@ func TestLoadHTTP(t *testing.T) {
 				t.Errorf("got %+v", cfg)
 			}
 		})
+	}
+}
+
+// TestLoadNetworksNotInUse passes over the table of networks where no flow is counted.
+func TestLoadNetworksNotInUse(t *testing.T) {
+	environment{"SOCKTALLY_FLOWS": "off", "SOCKTALLY_NETWORKS_FILE": "/absent/networks"}.set(t)
+	if _, err := Load(nil); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -18,6 +18,10 @@ type variables struct {
 	Scope     string `envconfig:"SOCKTALLY_SCOPE" default:"host" desc:"host: all fields; netns: only those of the own network namespace, for a sidecar"`
 	Flows     string `envconfig:"SOCKTALLY_FLOWS" default:"auto" desc:"how flows are counted: ebpf, sockdiag, auto for the first of them that this host allows, or off"`
 	FlowsMax  string `envconfig:"SOCKTALLY_FLOWS_MAX" default:"16384" desc:"flows of one interval that are told apart; what goes beyond is summed in one record"`
+	FlowsTick string `envconfig:"SOCKTALLY_FLOWS_SCHEDULE" default:"@every 30s" desc:"cron spec of the tallies of flows, as SOCKTALLY_SCHEDULE"`
+	FlowTags  string `envconfig:"SOCKTALLY_FLOW_TAGS" default:"direction,protocol,service,remote,server_port" desc:"what the metrics of flows are split by, a comma list; see docs/flow-metrics.md"`
+	FlowMost  string `envconfig:"SOCKTALLY_FLOW_MAX_CONTEXTS" default:"500" desc:"combinations of those tags that one tally sends at most; the smaller ones go to one that is tagged other"`
+	Networks  string `envconfig:"SOCKTALLY_NETWORKS_FILE" desc:"file of CIDR tag:value ... lines that names the networks of remote ends; read again at SIGHUP"`
 	Tags      string `envconfig:"SOCKTALLY_TAGS" desc:"tags of every sample beside DD_TAGS, such as team:net,role:db"`
 	HTTPURL   string `envconfig:"SOCKTALLY_HTTP_URL" desc:"base URL of the intake of http, such as http://127.0.0.1:8428/datadog; from DD_SITE if not set"`
 	StateDir  string `envconfig:"SOCKTALLY_STATE_DIR" default:"/var/lib/socktally" desc:"where samples wait that could not be delivered; systemd's STATE_DIRECTORY if that is set"`

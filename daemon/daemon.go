@@ -16,6 +16,7 @@ import (
 
 	"socktally/collector"
 	"socktally/config"
+	"socktally/flows"
 	"socktally/forward"
 	"socktally/forward/dogstatsd"
 	"socktally/forward/series"
@@ -38,6 +39,8 @@ type Options struct {
 	Stdout io.Writer
 	// Version names this build.
 	Version string
+
+	openFlows func(flows.Options) (flowCounter, error) // flows.Open if nil
 }
 
 // Daemon reads and forwards. It is made by New and used by one call of Run or Once.
@@ -46,9 +49,10 @@ type Daemon struct {
 	log       *slog.Logger
 	collector *collector.Collector
 	forwarder *forward.Forwarder
+	flows     *flowTally // nil where flows are off
 
-	mu          sync.Mutex
-	readFailing string // the error of the last reading, "" if it was whole
+	mu      sync.Mutex
+	reading trouble
 }
 
 // New opens what cfg asks for. It starts no reading.
@@ -72,7 +76,14 @@ func New(cfg config.Config, log *slog.Logger, o Options) (*Daemon, error) {
 	if cfg.SpoolMaxBytes > 0 {
 		options.SpoolDir = filepath.Join(cfg.StateDir, "spool")
 	}
-	return &Daemon{cfg: cfg, log: log, collector: c, forwarder: forward.New(log, options, sinks...)}, nil
+	d := &Daemon{cfg: cfg, log: log, collector: c}
+	if cfg.Flows != "off" {
+		if d.flows, err = newFlowTally(cfg, log, o); err != nil {
+			return nil, err
+		}
+	}
+	d.forwarder = forward.New(log, options, sinks...)
+	return d, nil
 }
 
 func newSink(name string, cfg config.Config, o Options) (forward.Sink, error) {
@@ -97,13 +108,16 @@ func newSink(name string, cfg config.Config, o Options) (forward.Sink, error) {
 	}
 }
 
-// Run takes the first reading at once and then one on each tick of the schedule, until ctx ends. It
-// returns when every reading is delivered, kept on disk or given up, at most 5 s later.
+// Run takes the first reading at once and then one on each tick of the schedule, until ctx ends, and
+// tallies flows on a schedule of their own where the host lets it. It returns when every reading is delivered, kept on disk or given up, at most 5 s later.
 func (d *Daemon) Run(ctx context.Context) error {
 	c := cron.New(cron.WithLogger(cron.DiscardLogger))
 	c.Schedule(d.cfg.Schedule, cron.FuncJob(d.tick))
 	d.log.Info("started", "schedule", d.cfg.ScheduleSpec, "scope", string(d.cfg.Scope), "forward", d.cfg.Forward)
 	d.tick()
+	if d.flows != nil && d.flows.open() {
+		c.Schedule(d.cfg.FlowsSchedule, cron.FuncJob(func() { d.flows.tick(d.forwarder) }))
+	}
 	c.Start()
 
 	<-ctx.Done()
@@ -111,6 +125,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	stopped := make(chan []forward.Summary, 1)
 	go func() {
 		<-c.Stop().Done()
+		if d.flows != nil {
+			d.flows.close(d.forwarder)
+		}
 		stopped <- d.forwarder.Close(0)
 	}()
 	select {
@@ -164,23 +181,26 @@ func (d *Daemon) read(now, deadline time.Time) error {
 	if err != nil {
 		d.forwarder.Count(metric.ReadingsFailed, 1)
 	}
-	d.logChange(err)
+	d.reading.log(d.log, err, "reading is not whole", "readings are whole again")
 	d.forwarder.Forward(samples, now, deadline)
 	return err
 }
 
-// logChange logs one line when readings begin to fail, fail differently, or are whole again.
-func (d *Daemon) logChange(err error) {
-	text := ""
+// trouble is the error of what was last tried, "" if there was none.
+type trouble string
+
+// log logs one line when things begin to fail, fail differently, or are well again.
+func (t *trouble) log(log *slog.Logger, err error, failing, well string) {
+	now := trouble("")
 	if err != nil {
-		text = err.Error()
+		now = trouble(err.Error())
 	}
 	switch {
-	case text == d.readFailing:
-	case text == "":
-		d.log.Info("readings are whole again")
+	case now == *t:
+	case now == "":
+		log.Info(well)
 	default:
-		d.log.Warn("reading is not whole", "error", err)
+		log.Warn(failing, "error", err)
 	}
-	d.readFailing = text
+	*t = now
 }

@@ -71,6 +71,8 @@ The scope of a metric is what it counts:
   sent once per host. ` + "`SOCKTALLY_SCOPE=netns`" + ` leaves these out.
 - ` + "`netns`" + ` is counted for the network namespace that socktally runs in.
 - ` + "`process`" + ` is about socktally itself.
+- ` + "`setting`" + ` is counted as far as ` + "`SOCKTALLY_SCOPE`" + ` says: in all network namespaces or in the own one.
+  These are the flows; [flow-metrics.md](flow-metrics.md) says what they are split by.
 
 A metric whose field or setting the kernel does not have is not sent. Memory is in KiB where the
 kernel counts pages. A ratio is between 0 and 1 of the limit, and can pass 1 for a moment.

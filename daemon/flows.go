@@ -1,0 +1,194 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"socktally/config"
+	"socktally/flowmetric"
+	"socktally/flows"
+	"socktally/forward"
+	"socktally/metric"
+	"socktally/networks"
+)
+
+// lastTally bounds the tally at the end of a run.
+const lastTally = time.Second
+
+// flowCounter is what a Daemon needs of a flows.Counter.
+type flowCounter interface {
+	Source() flows.Source
+	Refusal() error
+	Tally(context.Context) ([]flows.Record, error)
+	Losses() (flows.Losses, error)
+	Close() error
+}
+
+func openFlows(o flows.Options) (flowCounter, error) {
+	c, err := flows.Open(o)
+	if err != nil {
+		return nil, err // and no counter that is a nil *flows.Counter
+	}
+	return c, nil
+}
+
+// flowTally tallies flows on a schedule and forwards their metrics.
+type flowTally struct {
+	cfg      config.Config
+	log      *slog.Logger
+	options  flows.Options
+	openFunc func(flows.Options) (flowCounter, error)
+	splitter *flowmetric.Splitter
+
+	mu      sync.Mutex // held during a tally
+	counter flowCounter
+	since   time.Time // the end of the last tally that succeeded
+	losses  flows.Losses
+	tally   trouble
+	losing  bool
+}
+
+func newFlowTally(cfg config.Config, log *slog.Logger, o Options) (*flowTally, error) {
+	splitter, err := flowmetric.New(flowmetric.Options{Tags: cfg.FlowTags, MaxContexts: cfg.FlowMaxContexts})
+	if err != nil {
+		return nil, err
+	}
+	f := &flowTally{cfg: cfg, log: log, openFunc: o.openFlows, splitter: splitter}
+	f.options = flows.Options{Mode: flows.Mode(cfg.Flows), Scope: flows.Host, MaxFlows: cfg.FlowsMax, Proc: o.ProcRoot}
+	if cfg.Scope == metric.NetNS {
+		f.options.Scope = flows.NetNS
+	}
+	if f.openFunc == nil {
+		f.openFunc = openFlows
+	}
+	if cfg.NetworksFile != "" {
+		table, err := networks.Load(cfg.NetworksFile)
+		if err != nil {
+			return nil, fmt.Errorf("read networks %s: %w", cfg.NetworksFile, err)
+		}
+		splitter.SetNetworks(table)
+	}
+	return f, nil
+}
+
+// open begins to count, and says how or why not in one line. Without flows the rest goes on.
+func (f *flowTally) open() bool {
+	counter, err := f.openFunc(f.options)
+	if err != nil {
+		f.log.Warn("flows are not counted", "because", oneLine(err))
+		return false
+	}
+	f.counter, f.since = counter, time.Now()
+	attributes := []any{"source", string(counter.Source()), "schedule", f.cfg.FlowsScheduleSpec}
+	if why := counter.Refusal(); why != nil {
+		attributes = append(attributes, "because", oneLine(why))
+	}
+	f.log.Info("flows are counted", attributes...)
+	return true
+}
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// tick tallies what flowed since the tick before, unless the tally of that still runs.
+func (f *flowTally) tick(to *forward.Forwarder) {
+	if !f.mu.TryLock() {
+		to.Count(metric.FlowTalliesSkipped, 1)
+		return
+	}
+	defer f.mu.Unlock()
+	f.forward(context.Background(), to, f.cfg.FlowsSchedule.Next(time.Now()))
+}
+
+// close tallies what flowed since the last tick and ends the counting.
+func (f *flowTally) close(to *forward.Forwarder) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.counter == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lastTally)
+	defer cancel()
+	f.forward(ctx, to, time.Now().Add(lastTally))
+	if err := f.counter.Close(); err != nil {
+		f.log.Warn("closing the flow counter failed", "error", err)
+	}
+}
+
+// forward queues the metrics of one tally for delivery by the deadline. After an error the next tally
+// has the counts that this one could not read, and covers the time of both.
+func (f *flowTally) forward(ctx context.Context, to *forward.Forwarder, deadline time.Time) {
+	begin := time.Now()
+	to.Count(metric.FlowTallies, 1)
+	records, err := f.counter.Tally(ctx)
+	now := time.Now()
+	f.tally.log(f.log, err, "flows could not be tallied", "flows are tallied again")
+	if err != nil {
+		to.Count(metric.FlowTalliesFailed, 1)
+		return
+	}
+	samples := f.splitter.Samples(records, now, now.Sub(f.since))
+	f.since = now
+	f.countLosses(to)
+	samples = append(samples, metric.Sample{
+		Name: metric.FlowTallyDuration, Kind: metric.Gauge, Time: now, Value: time.Since(begin).Seconds(),
+	})
+	to.Forward(samples, now, deadline)
+}
+
+// countLosses counts what could not be counted since the tally before. It is logged when that begins
+// and when it ends.
+func (f *flowTally) countLosses(to *forward.Forwarder) {
+	losses, err := f.counter.Losses()
+	if err != nil {
+		return // as good as a tally that failed, which comes next
+	}
+	any := false
+	before, after := reflect.ValueOf(f.losses), reflect.ValueOf(losses)
+	for i := range after.NumField() {
+		if n := after.Field(i).Uint() - before.Field(i).Uint(); n > 0 {
+			any = true
+			to.Count(metric.FlowLosses, int(n), "reason:"+snakeCase(after.Type().Field(i).Name))
+		}
+	}
+	f.losses = losses
+	switch {
+	case any && !f.losing:
+		f.log.Warn("not every flow is counted as its own", "losses", fmt.Sprintf("%+v", losses))
+	case !any && f.losing:
+		f.log.Info("every flow is counted as its own again")
+	}
+	f.losing = any
+}
+
+// snakeCase makes a tag's value of the name of a field of flows.Losses.
+func snakeCase(name string) string {
+	var b strings.Builder
+	for i, r := range name {
+		if unicode.IsUpper(r) && i > 0 {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
+// Reload reads the table of networks again. A table with a fault leaves the one before in use.
+func (d *Daemon) Reload() {
+	if d.flows == nil || d.cfg.NetworksFile == "" {
+		d.log.Info("there is nothing to read again")
+		return
+	}
+	table, err := networks.Load(d.cfg.NetworksFile)
+	if err != nil {
+		d.log.Warn("networks stay as they were", "file", d.cfg.NetworksFile, "error", oneLine(err))
+		return
+	}
+	d.flows.splitter.SetNetworks(table)
+	d.log.Info("networks are read again", "file", d.cfg.NetworksFile, "networks", table.Len())
+}
