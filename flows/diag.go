@@ -73,6 +73,10 @@ func openDiag(o Options) (source, Source, error) {
 	d := &diag{options: o, owners: newSocketOwners(o.Proc), flows: make(map[socketID]*polled)}
 	p, err := d.poll()
 	if err != nil {
+		if errors.Is(err, unix.ENOENT) {
+			// What netlink says where it finds no handler for TCP.
+			err = fmt.Errorf("the kernel has no tcp_diag, built in or as a module that it may load: %w", err)
+		}
 		return nil, "", fmt.Errorf("poll sockets by sock_diag: %w", err)
 	}
 	d.update(p) // what is open already is the baseline

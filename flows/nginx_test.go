@@ -63,11 +63,15 @@ func TestNginxAccessLog(t *testing.T) {
 			nginx.Wait()
 			up, down, connections := readAccessLog(t, filepath.Join(dir, "access.log"))
 			t.Logf("%d connections, %d bytes up, %d down", connections, up, down)
-			// The log lacks the connection by which wrk finds out that the server is there, and those
-			// that it has open, one for each of its 20, when its time is over.
+			// The log lacks the connection by which wrk finds out that the server is there. When its
+			// time is over, wrk resets its 20 connections: a request may then be on its way that the
+			// log lacks, and the log may have an answer that nginx wrote and the kernel never sent.
 			const slack = 21
-			if sum.Established != sum.Closed || sum.Established-connections > slack ||
-				sum.BytesSentByClient-up > slack*100 || sum.BytesSentByServer-down > slack*300 {
+			off := func(counted, logged uint64, each int64) bool {
+				return max(int64(counted-logged), int64(logged-counted)) > slack*each
+			}
+			if sum.Established != sum.Closed || off(sum.Established, connections, 1) ||
+				off(sum.BytesSentByClient, up, 100) || off(sum.BytesSentByServer, down, 300) {
 				t.Errorf("got %+v", outcomeOf(sum))
 			}
 			for _, r := range records {
