@@ -56,6 +56,7 @@ type Splitter struct {
 	index        map[string]int
 	combinations []combination
 	key          []byte
+	current      view
 }
 
 // New returns a Splitter that has seen nothing.
@@ -97,6 +98,7 @@ func (s *Splitter) Samples(records []flows.Record, now time.Time, interval time.
 	for i := range records {
 		s.add(&records[i])
 	}
+	s.current = view{} // holds on to no record
 	placed := s.place()
 	return s.samples(placed, now, interval)
 }
@@ -117,12 +119,12 @@ func (s *Splitter) begin(records int) {
 // add counts a record under its combination. What the tracer itself could not tell apart, and a flow
 // whose own tags all read "other", belong to the others.
 func (s *Splitter) add(r *flows.Record) {
-	v := s.view(r)
+	s.current = s.view(r)
 	if r.Overflow() {
-		s.combinations[otherIndex].add(&v)
+		s.combinations[otherIndex].add(&s.current)
 		return
 	}
-	s.key = s.appendKey(s.key[:0], &v)
+	s.key = s.appendKey(s.key[:0], &s.current)
 	i, found := s.index[string(s.key)]
 	if !found {
 		i = len(s.combinations)
@@ -130,7 +132,7 @@ func (s *Splitter) add(r *flows.Record) {
 		s.index[key] = i
 		s.combinations = append(s.combinations, combination{key: key})
 	}
-	s.combinations[i].add(&v)
+	s.combinations[i].add(&s.current)
 }
 
 // place decides which combinations keep their tags and adds the rest to the others. It returns the
