@@ -5,7 +5,7 @@ BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSI
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 MODULES = . internal/integration
 
-.PHONY: build build-all test integration lint generate bench ci clean
+.PHONY: build build-all test integration lint generate generate-bpf bench bench-flows ci clean
 
 build:
 	$(BUILD) -o bin/socktally .
@@ -34,6 +34,15 @@ IDLE ?= 1m
 RUNS ?= 200
 bench: build
 	go run ./internal/bench -idle $(IDLE) -runs $(RUNS)
+
+# The same for flows: transfer rates with the tracer, with peers and without; time in the kernel;
+# memory. Root, a kernel with BTF, iperf3; pmacct and softflowd if they are to be compared.
+bench-flows:
+	SOCKTALLY_TEST_PRIVILEGED=1 go test ./flows -run '^$$' -bench . -benchtime 1x -timeout 20m
+
+# The kernel programs, with clang-19, llvm-strip-19 and the headers of libbpf-dev.
+generate-bpf:
+	go generate ./bpf
 
 lint:
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w $$unformatted" >&2; exit 1; }

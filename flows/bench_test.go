@@ -7,11 +7,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,8 +23,64 @@ import (
 
 const rounds = 11
 
-// BenchmarkThroughput compares the same transfer without and with the tracer, in turns, so that
-// what else the machine does falls on both.
+// way is a way to count what passes an interface. start begins to count in ns.
+type way struct {
+	name  string
+	start func(b *testing.B, ns *namespace, device string) (stop func())
+}
+
+// ways are measured in turns, so that what else the machine does falls on all. The peers are those
+// that are installed.
+func ways(b *testing.B) []way {
+	all := []way{
+		{"off", func(*testing.B, *namespace, string) func() { return func() {} }},
+		{"on", func(b *testing.B, _ *namespace, _ string) func() {
+			counter := openFor(b, Options{Mode: EBPF})
+			stop := tallyEvery(b, counter, 500*time.Millisecond)
+			return func() {
+				stop()
+				counter.Close()
+			}
+		}},
+	}
+	for _, peer := range []struct {
+		name string
+		args func(device string) []string
+	}{
+		{"pmacctd", func(device string) []string {
+			return []string{"-i", device, "-P", "memory", "-p", filepath.Join(b.TempDir(), "pipe"), "-c", "src_host,dst_host,src_port,dst_port,proto"}
+		}},
+		{"softflowd", func(device string) []string {
+			dir := b.TempDir()
+			return []string{"-d", "-i", device, "-n", "127.0.0.1:9", "-p", filepath.Join(dir, "pid"), "-c", filepath.Join(dir, "ctl")}
+		}},
+	} {
+		if path, err := exec.LookPath(peer.name); err != nil {
+			b.Logf("without %s: %v", peer.name, err)
+		} else {
+			all = append(all, way{peer.name, func(b *testing.B, ns *namespace, device string) func() {
+				return ns.run(path, peer.args(device)...)
+			}})
+		}
+	}
+	return all
+}
+
+// run starts a program in ns. Nothing is left of it after stop.
+func (ns *namespace) run(path string, args ...string) (stop func()) {
+	ns.t.Helper()
+	cmd := exec.Command(path, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	ns.do(cmd.Start)
+	time.Sleep(300 * time.Millisecond) // it has to open the interface
+	return func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = cmd.Wait()
+	}
+}
+
+// BenchmarkThroughput compares the same transfer without and with the tracer, and with others that
+// count flows.
 func BenchmarkThroughput(b *testing.B) {
 	for _, tc := range []struct {
 		name string
@@ -33,30 +91,33 @@ func BenchmarkThroughput(b *testing.B) {
 	} {
 		b.Run(tc.name, func(b *testing.B) {
 			client, server := newWire(b)
-			compare(b, "Mbit/s", func() float64 { return iperf(client, server, tc.args) / 1e6 })
+			compare(b, client, "c", "Mbit/s", func() float64 { return iperf(client, server, tc.args) / 1e6 })
 		})
 	}
 	b.Run("connections", func(b *testing.B) {
 		ns := churnNamespace(b)
-		compare(b, "conn/s", func() float64 { return float64(connectFor(b, ns, time.Second)) })
+		compare(b, ns, "lo", "conn/s", func() float64 { return float64(connectFor(b, ns, time.Second)) })
 	})
 }
 
-func compare(b *testing.B, unit string, measure func() float64) {
+// compare reports the median of each way and its ratio to the first, off.
+func compare(b *testing.B, ns *namespace, device, unit string, measure func() float64) {
 	measure() // warm up
 	for b.Loop() {
-		var off, on []float64
+		all := ways(b)
+		results := make([][]float64, len(all))
 		for range rounds {
-			off = append(off, measure())
-			counter := openFor(b, Options{Mode: EBPF})
-			stop := tallyEvery(b, counter, 500*time.Millisecond)
-			on = append(on, measure())
-			stop()
-			counter.Close()
+			for i, w := range all {
+				stop := w.start(b, ns, device)
+				results[i] = append(results[i], measure())
+				stop()
+			}
 		}
-		b.ReportMetric(median(off), "off-"+unit)
-		b.ReportMetric(median(on), "on-"+unit)
-		b.ReportMetric(median(on)/median(off), "ratio")
+		off := median(results[0])
+		b.ReportMetric(off, "off-"+unit)
+		for i, w := range all[1:] {
+			b.ReportMetric(median(results[i+1])/off, w.name+"-ratio")
+		}
 	}
 }
 
