@@ -148,7 +148,7 @@ func memory(binary string, idle time.Duration) error {
 		return err
 	}
 	defer closeUDP()
-	daemon, stop, err := start([]string{"DD_DOGSTATSD_URL=udp://" + udp}, binary, "run", "--env-file", os.DevNull)
+	daemon, stop, err := start([]string{"DD_DOGSTATSD_URL=udp://" + udp, "SOCKTALLY_FLOWS=off"}, binary, "run", "--env-file", os.DevNull)
 	if err != nil {
 		return err
 	}

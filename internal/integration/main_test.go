@@ -25,6 +25,9 @@ const (
 var binaries string
 
 func TestMain(m *testing.M) {
+	if talk := os.Getenv(talkerVar); talk != "" {
+		os.Exit(runTalker(talk))
+	}
 	flag.Parse()
 	os.Exit(run(m))
 }

@@ -124,11 +124,12 @@ func (p *process) wait(t *testing.T) int {
 	return p.code
 }
 
-// startSocktally starts a command of socktally that no env file of this machine reaches. It keeps
-// what it cannot deliver for the time of the test, unless env names another place.
+// startSocktally starts a command of socktally that no env file of this machine reaches, without flows
+// unless env says otherwise. It keeps what it cannot deliver for the time of the test, unless env names
+// another place.
 func startSocktally(t *testing.T, env []string, command string) *process {
 	t.Helper()
-	return start(t, append([]string{"SOCKTALLY_STATE_DIR=" + t.TempDir()}, env...), binary(t, socktally), command, "--env-file", os.DevNull)
+	return start(t, append([]string{"SOCKTALLY_STATE_DIR=" + t.TempDir(), "SOCKTALLY_FLOWS=off"}, env...), binary(t, socktally), command, "--env-file", os.DevNull)
 }
 
 // The messages of the log that the tests look for.

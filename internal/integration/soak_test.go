@@ -9,13 +9,15 @@ import (
 	"time"
 )
 
-// TestSoak runs the daemon under the race detector, reading each second and sending by both ways.
+// TestSoak runs the daemon under the race detector, reading and tallying flows each second and sending
+// by both ways.
 func TestSoak(t *testing.T) {
 	t.Parallel()
 	e, v := newExporter(t, "127.0.0.1").start(t), newVictoria(t).start(t)
 	d := start(t, []string{
 		"SOCKTALLY_SCHEDULE=@every 1s", "SOCKTALLY_LOG_FORMAT=json", "SOCKTALLY_FORWARD=dogstatsd,http", "DD_HOSTNAME=host-a",
 		e.address(), "SOCKTALLY_HTTP_URL=" + v.intake(), "GORACE=halt_on_error=1", "SOCKTALLY_STATE_DIR=" + t.TempDir(),
+		"SOCKTALLY_FLOWS_SCHEDULE=@every 1s",
 	}, binary(t, socktallyRace), "run", "--env-file", os.DevNull)
 
 	var descriptors, threads []int

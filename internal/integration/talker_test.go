@@ -1,0 +1,101 @@
+package integration
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// talkerVar makes this binary one of two programs that talk over TCP: "serve" answers every connection
+// with 2000 bytes once it has read to the end, "call ADDRESS N" makes N connections of 1000 bytes each.
+// Both then stay, as their owners are looked up while they run.
+const talkerVar = "SOCKTALLY_TEST_TALKER"
+
+const askBytes, answerBytes = 1000, 2000
+
+func runTalker(talk string) int {
+	words := strings.Fields(talk)
+	err := fmt.Errorf("%s=%q", talkerVar, talk)
+	switch {
+	case words[0] == "serve":
+		err = talkerServe()
+	case words[0] == "call" && len(words) == 3:
+		err = talkerCall(words[1], words[2])
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func talkerServe() error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println(l.Addr())
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer c.Close()
+			if _, err := io.Copy(io.Discard, c); err == nil {
+				c.Write(make([]byte, answerBytes))
+			}
+		}()
+	}
+}
+
+func talkerCall(address, times string) error {
+	n, err := strconv.Atoi(times)
+	if err != nil {
+		return err
+	}
+	for range n {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			return err
+		}
+		if _, err := c.Write(make([]byte, askBytes)); err != nil {
+			return err
+		}
+		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+			return err
+		}
+		if got, err := io.Copy(io.Discard, c); err != nil || got != answerBytes {
+			return fmt.Errorf("%d bytes came back: %w", got, err)
+		}
+		c.Close()
+	}
+	fmt.Println("done")
+	time.Sleep(time.Hour) // until the test ends it
+	return nil
+}
+
+// startTalker starts a talker and returns the first line that it prints: the server's address, or that
+// the client is done.
+func startTalker(t *testing.T, talk string, env ...string) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, append(env, talkerVar+"="+talk), self)
+	line := ""
+	eventually(t, func() error {
+		var ended bool
+		if line, _, ended = strings.Cut(p.stdout.String(), "\n"); !ended {
+			return fmt.Errorf("the talker %q printed nothing", talk)
+		}
+		return nil
+	})
+	return line
+}
