@@ -26,6 +26,12 @@ func setEnvironment(t *testing.T, env map[string]string) {
 	for _, v := range config.Variables() {
 		t.Setenv(v.Name, "")
 	}
+	for _, entry := range os.Environ() { // what is unknown to socktally is warned of
+		if name, value, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "SOCKTALLY_TEST_") {
+			t.Setenv(name, value) // for the end of the test
+			os.Unsetenv(name)
+		}
+	}
 	t.Setenv("SOCKTALLY_STATE_DIR", t.TempDir())
 	for name, value := range env {
 		t.Setenv(name, value)
