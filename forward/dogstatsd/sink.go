@@ -44,6 +44,7 @@ type Sink struct {
 	name         string
 	receiver     string
 	acknowledged bool
+	paced        bool // whoever receives drops what comes too fast, and nobody is told
 	tags         []string
 	client       *statsd.Client
 	wire         *wire
@@ -52,7 +53,7 @@ type Sink struct {
 // New returns the sink "dogstatsd". The network is udp, unixgram, unixstream, or unix for whichever
 // of the two the socket is; the target is host:port or a path. The receiver need not exist yet.
 func New(network, target string, o Options) (*Sink, error) {
-	s := &Sink{name: "dogstatsd", receiver: network + "://" + target, acknowledged: network != "udp"}
+	s := &Sink{name: "dogstatsd", receiver: network + "://" + target, acknowledged: network != "udp", paced: network == "udp"}
 	size := unixPayload
 	if network == "udp" {
 		size = udpPayload
@@ -131,6 +132,24 @@ func (s *Sink) Close() error { return s.client.Close() }
 // queue cannot run full: a payload holds at least one sample.
 const flushEvery = queuedPayloads / 2
 
+// The kernel's default buffer of a UDP receiver holds some 90 payloads. A reading of sockets fits in;
+// what is more, a tally of flows, goes out at a speed that leaves the receiver 20 ms to look away.
+const (
+	burstFlushes = 8
+	burstPause   = time.Millisecond
+)
+
+// pause lets the receiver empty its buffer, if this was not one of the first flushes.
+func (s *Sink) pause(ctx context.Context, flushes int) {
+	if !s.paced || flushes < burstFlushes {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(burstPause):
+	}
+}
+
 // Send implements forward.Sink. A UDP receiver that is down is noticed where the kernel is told so,
 // which for one on this host is at once.
 func (s *Sink) Send(ctx context.Context, samples []metric.Sample) []forward.Loss {
@@ -146,13 +165,14 @@ func (s *Sink) Send(ctx context.Context, samples []metric.Sample) []forward.Loss
 		queued = queued[:0]
 	}
 	now := time.Now()
-	for _, sample := range samples {
+	for i, sample := range samples {
 		if err := s.put(sample, now); err != nil {
 			losses = append(losses, loss([]metric.Sample{sample}, err))
 			continue
 		}
 		if queued = append(queued, sample); len(queued) == flushEvery {
 			flush()
+			s.pause(ctx, i/flushEvery)
 		}
 	}
 	flush()

@@ -1,0 +1,61 @@
+package dogstatsd
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"socktally/metric"
+)
+
+// TestManySamplesByUDP sends what a large tally of flows makes to a receiver with the kernel's default
+// buffer, which is away for a moment now and then, as one among busy programs is.
+func TestManySamplesByUDP(t *testing.T) {
+	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const n = 5000
+	received := make(chan int, 1)
+	go func() {
+		lines, buf := 0, make([]byte, 1<<16)
+		for datagrams := 0; lines < n; datagrams++ {
+			c.SetReadDeadline(time.Now().Add(2 * time.Second))
+			size, _, err := c.ReadFrom(buf)
+			if err != nil {
+				break
+			}
+			lines += bytes.Count(buf[:size], []byte{'\n'})
+			if datagrams%50 == 0 {
+				time.Sleep(2 * time.Millisecond)
+			}
+		}
+		received <- lines
+	}()
+	s, err := New("udp", c.LocalAddr().String(), own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	samples := make([]metric.Sample, n)
+	for i := range samples {
+		samples[i] = metric.Sample{Name: metric.FlowBytesSent, Kind: metric.Count, Value: 1, Time: time.Now(), Tags: []string{
+			"direction:outgoing", "protocol:tcp", "service:checkout", fmt.Sprintf("remote:192.0.2.%d", i), "server_port:443",
+		}}
+	}
+	begin := time.Now()
+	if losses := s.Send(t.Context(), samples); losses != nil {
+		t.Errorf("lost %+v", losses)
+	}
+	took := time.Since(begin)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := <-received
+	t.Logf("%d of %d samples came in %v", got, n, took)
+	if got != n {
+		t.Errorf("%d of %d samples came", got, n)
+	}
+}
