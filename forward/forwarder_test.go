@@ -313,3 +313,22 @@ func TestSinkWithoutAcknowledgementKeepsNothing(t *testing.T) {
 		t.Errorf("%+v, want 2 dropped", s)
 	}
 }
+
+// TestLostFlowCountsAreNotToldLater puts back what is about socktally itself and nothing else.
+func TestLostFlowCountsAreNotToldLater(t *testing.T) {
+	now := time.Now()
+	l := newLedger(now)
+	l.putBack([]metric.Sample{
+		{Name: metric.Readings, Kind: metric.Count, Value: 2},
+		{Name: metric.FlowLosses, Kind: metric.Count, Value: 3},
+		{Name: metric.FlowBytesSent, Kind: metric.Count, Value: 1000, Tags: []string{"remote:192.0.2.1"}},
+		{Name: "sockstat.tcp.inuse", Value: 1},
+	})
+	var names []string
+	for _, m := range l.take(now) {
+		names = append(names, m.Name)
+	}
+	if want := []string{metric.FlowLosses, metric.Readings}; !slices.Equal(names, want) {
+		t.Errorf("got %q, want %q", names, want)
+	}
+}

@@ -1,5 +1,5 @@
 // Command gendocs writes what is known about the metrics and the variables where people look for it:
-// metadata.csv, docs/metrics.md and the two tables of README.md. Run it at the top of the repository.
+// metadata.csv, docs/metrics.md, and the tables of README.md and docs/flow-metrics.md. Run it at the top of the repository.
 package main
 
 import (

@@ -13,30 +13,36 @@ import (
 	"socktally/metric"
 )
 
-// render returns the text of each generated file by its path. README.md is among them if it exists.
+// render returns the text of each generated file by its path. Pages of which only tables are generated
+// are among them if they exist.
 func render(root string) (map[string]string, error) {
 	metadata, err := metadataCSV()
 	if err != nil {
 		return nil, err
 	}
 	files := map[string]string{"metadata.csv": metadata, "docs/metrics.md": metricsPage()}
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
-	if errors.Is(err, os.ErrNotExist) {
-		return files, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	text := string(readme)
-	for _, section := range []struct{ marker, table string }{
-		{"metrics", metricsTable()},
-		{"variables", variablesTable()},
+	for _, page := range []struct {
+		name     string
+		sections map[string]string // tables by their markers
+	}{
+		{"README.md", map[string]string{"metrics": metricsTable(), "variables": variablesTable()}},
+		{"docs/flow-metrics.md", map[string]string{"tags": flowTagsTable()}},
 	} {
-		if text, err = replaceBetween(text, section.marker, section.table); err != nil {
-			return nil, fmt.Errorf("README.md: %w", err)
+		content, err := os.ReadFile(filepath.Join(root, page.name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
 		}
+		if err != nil {
+			return nil, err
+		}
+		text := string(content)
+		for marker, table := range page.sections {
+			if text, err = replaceBetween(text, marker, table); err != nil {
+				return nil, fmt.Errorf("%s: %w", page.name, err)
+			}
+		}
+		files[page.name] = text
 	}
-	files["README.md"] = text
 	return files, nil
 }
 
@@ -101,6 +107,17 @@ func variablesTable() string {
 		}
 		row(&out, "`"+v.Name+"`", value, v.Description)
 	}
+	return out.String()
+}
+
+func flowTagsTable() string {
+	var out strings.Builder
+	row(&out, "name", "value")
+	row(&out, "---", "---")
+	for _, t := range metric.FlowTags() {
+		row(&out, "`"+t.Name+"`", t.Description)
+	}
+	row(&out, "`"+metric.ProcessTagPrefix+"KEY`", "a tag `KEY`: what `DD_TAGS` of the process at this host's end say under that key")
 	return out.String()
 }
 
