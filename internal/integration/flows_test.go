@@ -186,6 +186,55 @@ func TestFlowBudget(t *testing.T) {
 	endsWell(t, d)
 }
 
+// TestFlowsToManyRemotes meets 50,000 remote addresses as fast as they can be connected to, more in an
+// interval than the tracer tells apart, in a namespace where nothing else speaks TCP.
+func TestFlowsToManyRemotes(t *testing.T) {
+	if !inNamespace(t, socktally) {
+		return
+	}
+	const remotes, budget = 50_000, 500
+	d := startDaemon(t,
+		"SOCKTALLY_FLOWS=auto", "SOCKTALLY_FLOWS_SCHEDULE=@every 5s", "SOCKTALLY_SCOPE=netns", "SOCKTALLY_SCHEDULE=@every 1h",
+		"SOCKTALLY_FORWARD=stdout", "SOCKTALLY_FLOW_TAGS=direction,protocol,remote,server_port",
+	)
+	d.waitFor(t, msgFlows)
+	startTalker(t, fmt.Sprintf("spray %d", remotes))
+	eventually(t, func() error {
+		others := 0.0
+		sums := map[string]float64{}
+		for line := range strings.Lines(d.stdout.String()) {
+			name, rest, _ := strings.Cut(line, ":")
+			value, tags, _ := strings.Cut(rest, "|")
+			if name == "socktally.flows.contexts" && number(t, value) > budget {
+				t.Fatal(line)
+			}
+			sums[name] += number(t, value)
+			if name == "socktally.flow.closed" && strings.Contains(tags, "remote:other") {
+				others += number(t, value)
+			}
+		}
+		for _, name := range []string{"socktally.flow.established", "socktally.flow.closed"} {
+			if sums[name] != remotes {
+				return fmt.Errorf("%s is %v, want %v", name, sums[name], remotes)
+			}
+		}
+		if others == 0 || others == remotes {
+			return fmt.Errorf("%v of %v closed ones are others", others, remotes)
+		}
+		return nil
+	})
+	for line := range strings.Lines(text(t, fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))) {
+		if peak, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			const bound = 60 << 10 // KiB
+			t.Logf("%d remotes, at most %s resident", remotes, strings.TrimSpace(peak))
+			if kib := number(t, strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(peak), "kB"))); kib > bound {
+				t.Errorf("%v KiB resident, the bound is %v", kib, bound)
+			}
+		}
+	}
+	endsWell(t, d)
+}
+
 // TestFlowsWithoutPrivilege runs the daemon as nobody: it says why, counts what it may, and all else
 // goes on.
 func TestFlowsWithoutPrivilege(t *testing.T) {

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// talkerVar makes this binary one of two programs that talk over TCP: "serve" answers every connection
+// talkerVar makes this binary one of three programs that talk over TCP: "serve" answers every connection
 // with 2000 bytes once it has read to the end, "call ADDRESS N" makes N connections of 1000 bytes each.
-// Both then stay, as their owners are looked up while they run.
+// "spray N" calls itself at N addresses of 127/8, and only connects and closes. All then stay, as their owners are looked up while they run.
 const talkerVar = "SOCKTALLY_TEST_TALKER"
 
 const askBytes, answerBytes = 1000, 2000
@@ -24,6 +24,8 @@ func runTalker(talk string) int {
 	switch {
 	case words[0] == "serve":
 		err = talkerServe()
+	case words[0] == "spray" && len(words) == 2:
+		err = talkerSpray(words[1])
 	case words[0] == "call" && len(words) == 3:
 		err = talkerCall(words[1], words[2])
 	}
@@ -77,6 +79,33 @@ func talkerCall(address, times string) error {
 	}
 	fmt.Println("done")
 	time.Sleep(time.Hour) // until the test ends it
+	return nil
+}
+
+func talkerSpray(addresses string) error {
+	n, err := strconv.Atoi(addresses)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp4", ":0")
+	if err != nil {
+		return err
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	fmt.Println(port)
+	for i := range n {
+		c, err := net.Dial("tcp4", fmt.Sprintf("127.%d.%d.%d:%d", 1+i>>16, i>>8&255, i&255, port))
+		if err != nil {
+			return err
+		}
+		s, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		c.Close()
+		s.Close()
+	}
+	time.Sleep(time.Hour)
 	return nil
 }
 
