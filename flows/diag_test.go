@@ -50,3 +50,26 @@ func TestSockDiag(t *testing.T) {
 	sum, _ = tallyUntil(t, counter, port(l), 1)
 	wantOutcome(t, sum, outcome{Closed: 1})
 }
+
+// The same scenarios as for the tracer: an attempt that fails is not seen, and of a connection that
+// ends between two polls neither its last bytes nor why it ended.
+func TestSockDiagMissesFailuresAndEndings(t *testing.T) {
+	client, server := newWire(t)
+	counter := openFor(t, Options{Mode: SockDiag})
+	for _, tc := range failures {
+		t.Run(tc.name, func(t *testing.T) {
+			client.fail(t, server, tc.rule, tc.address)
+			sum, _ := tallyUntil(t, counter, 7, 0)
+			wantOutcome(t, sum, outcome{})
+		})
+	}
+	for _, tc := range endings(server) {
+		t.Run(tc.name, func(t *testing.T) {
+			l := server.listen("tcp4", addrPort(serverIPv4, 0))
+			var begin Counters
+			tc.play(t, client, l, func() { begin, _ = tallyUntil(t, counter, port(l), 0) })
+			end, _ := tallyUntil(t, counter, port(l), 1)
+			wantOutcome(t, plus(begin, end), outcome{Up: 1000, Established: 1, Closed: 1})
+		})
+	}
+}

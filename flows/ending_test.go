@@ -37,6 +37,18 @@ func (ns *namespace) failing(t testing.TB, address string) {
 	})
 }
 
+// fail is failing with a rule at the server.
+func (ns *namespace) fail(t testing.TB, server *namespace, rule, address string) {
+	t.Helper()
+	ns.sysctl("tcp_syn_retries", "1")
+	ns.sysctl("tcp_syn_linear_timeouts", "0")
+	if rule != "" {
+		server.nft(rejectChain + rule + "; }; }")
+		defer server.nft("delete table ip t")
+	}
+	ns.failing(t, address)
+}
+
 func v4(a netip.Addr) (b [4]byte) {
 	if a.Is4() {
 		b = a.As4()
@@ -46,30 +58,27 @@ func v4(a netip.Addr) (b [4]byte) {
 
 const rejectChain = "table ip t { chain c { type filter hook input priority 0; tcp dport 7 "
 
+// failures are attempts to connect that fail: what a rule of nft does to them, and what is counted.
+var failures = []struct {
+	name, rule, address string
+	want                outcome
+}{
+	{"closed port", "", addrPort(serverIPv4, 7), outcome{Refusals: 1}},
+	{"closed port, IPv6", "", addrPort(serverIPv6, 7), outcome{Refusals: 1}},
+	{"reset", "reject with tcp reset", addrPort(serverIPv4, 7), outcome{Refusals: 1}},
+	{"port unreachable", "reject with icmp type port-unreachable", addrPort(serverIPv4, 7), outcome{Refusals: 1}},
+	{"prohibited", "reject with icmp type admin-prohibited", addrPort(serverIPv4, 7), outcome{Unreachables: 1}},
+	{"host unreachable", "reject with icmp type host-unreachable", addrPort(serverIPv4, 7), outcome{Unreachables: 1}},
+	{"net unreachable", "reject with icmp type net-unreachable", addrPort(serverIPv4, 7), outcome{Unreachables: 1}},
+	{"dropped", "drop", addrPort(serverIPv4, 7), outcome{Timeouts: 1}},
+}
+
 func TestFailuresHaveColumns(t *testing.T) {
 	client, server := newWire(t)
-	client.sysctl("tcp_syn_retries", "1")
-	client.sysctl("tcp_syn_linear_timeouts", "0")
 	counter := openFor(t, Options{Mode: EBPF})
-	for _, tc := range []struct {
-		name, rule, address string
-		want                outcome
-	}{
-		{"closed port", "", addrPort(serverIPv4, 7), outcome{Refusals: 1}},
-		{"closed port, IPv6", "", addrPort(serverIPv6, 7), outcome{Refusals: 1}},
-		{"reset", "reject with tcp reset", addrPort(serverIPv4, 7), outcome{Refusals: 1}},
-		{"port unreachable", "reject with icmp type port-unreachable", addrPort(serverIPv4, 7), outcome{Refusals: 1}},
-		{"prohibited", "reject with icmp type admin-prohibited", addrPort(serverIPv4, 7), outcome{Unreachables: 1}},
-		{"host unreachable", "reject with icmp type host-unreachable", addrPort(serverIPv4, 7), outcome{Unreachables: 1}},
-		{"net unreachable", "reject with icmp type net-unreachable", addrPort(serverIPv4, 7), outcome{Unreachables: 1}},
-		{"dropped", "drop", addrPort(serverIPv4, 7), outcome{Timeouts: 1}},
-	} {
+	for _, tc := range failures {
 		t.Run(tc.name, func(t *testing.T) {
-			if tc.rule != "" {
-				server.nft(rejectChain + tc.rule + "; }; }")
-				defer server.nft("delete table ip t")
-			}
-			client.failing(t, tc.address)
+			client.fail(t, server, tc.rule, tc.address)
 			sum, records := tallyUntil(t, counter, 7, 1)
 			wantOutcome(t, sum, tc.want)
 			if len(records) != 1 || records[0].Client.Owner.PID != uint32(os.Getpid()) {
@@ -80,15 +89,15 @@ func TestFailuresHaveColumns(t *testing.T) {
 	wantNoLosses(t, counter)
 }
 
-func TestEndings(t *testing.T) {
-	client, server := newWire(t)
-	client.sysctl("tcp_retries2", "3")
-	counter := openFor(t, Options{Mode: EBPF})
-	for _, tc := range []struct {
-		name string
-		end  func(t *testing.T, c, s *net.TCPConn)
-		want outcome
-	}{
+// ending is a way in which a connection ends, and what is counted beside its first 1000 bytes.
+type ending struct {
+	name string
+	end  func(t *testing.T, c, s *net.TCPConn)
+	want outcome
+}
+
+func endings(server *namespace) []ending {
+	return []ending{
 		{"server resets", func(t *testing.T, c, s *net.TCPConn) {
 			s.SetLinger(0)
 			s.Close()
@@ -141,20 +150,34 @@ func TestEndings(t *testing.T) {
 			c.Write(make([]byte, 100))
 			io.Copy(io.Discard, c)
 		}, outcome{Up: 100, Timeouts: 1}},
-	} {
+	}
+}
+
+// play makes a connection of 1000 bytes, calls open, and ends it.
+func (e ending) play(t *testing.T, client *namespace, l net.Listener, open func()) {
+	t.Helper()
+	client.sysctl("tcp_retries2", "3")
+	c := client.dial("tcp4", l.Addr().String())
+	s, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Write(make([]byte, 1000))
+	io.ReadFull(s, make([]byte, 1000))
+	open()
+	e.end(t, c, s.(*net.TCPConn))
+	c.Close()
+	s.Close()
+	time.Sleep(20 * time.Millisecond)
+}
+
+func TestEndings(t *testing.T) {
+	client, server := newWire(t)
+	counter := openFor(t, Options{Mode: EBPF})
+	for _, tc := range endings(server) {
 		t.Run(tc.name, func(t *testing.T) {
 			l := server.listen("tcp4", addrPort(serverIPv4, 0))
-			c := client.dial("tcp4", l.Addr().String())
-			s, err := l.Accept()
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.Write(make([]byte, 1000))
-			io.ReadFull(s, make([]byte, 1000))
-			tc.end(t, c, s.(*net.TCPConn))
-			c.Close()
-			s.Close()
-			time.Sleep(20 * time.Millisecond)
+			tc.play(t, client, l, func() {})
 			tc.want.Up += 1000
 			tc.want.Established, tc.want.Closed = 1, 1
 			sum, _ := tallyUntil(t, counter, port(l), 1)

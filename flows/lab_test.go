@@ -288,7 +288,8 @@ func tallyUntil(t testing.TB, c *Counter, port uint16, ended uint64) (Counters, 
 			return sum, records
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("port %d: want %d connections ended, got %+v", port, ended, sum)
+			losses, err := c.Losses()
+			t.Fatalf("port %d: want %d connections ended, got %+v; losses %+v, %v", port, ended, sum, losses, err)
 		}
 	}
 }
