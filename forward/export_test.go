@@ -19,3 +19,6 @@ func (f *Forwarder) Sent() int {
 	defer w.mu.Unlock()
 	return w.summary.Sent
 }
+
+// Eventually is eventually.
+var Eventually = eventually

@@ -182,7 +182,7 @@ func TestHourOfOutages(t *testing.T) {
 					{Name: "sockstat.tcp.inuse", Value: float64(now.Unix()), Time: now},
 					{Name: "sockstat.tcp.mem_ratio", Value: 1 / float64(now.Unix()), Time: now},
 				}, now, now.Add(interval))
-				eventually(t, "delivery or keeping of a reading", func() bool { return in.has("sockstat.tcp.inuse", now) || onDisk(now) })
+				forward.Eventually(t, "delivery or keeping of a reading", func() bool { return in.has("sockstat.tcp.inuse", now) || onDisk(now) })
 				for range interval / time.Second {
 					clock.Advance(time.Second)
 				}
@@ -196,11 +196,11 @@ func TestHourOfOutages(t *testing.T) {
 			for range 4 { // the receiver is left alone for 30 s at most
 				read()
 			}
-			eventually(t, "replay of all that was kept", func() bool {
+			forward.Eventually(t, "replay of all that was kept", func() bool {
 				files, err := filepath.Glob(filepath.Join(dir, "http", "*.spool"))
 				return err == nil && len(files) == 0
 			})
-			eventually(t, "the count of all that was sent", func() bool { return f.Sent() == in.count() })
+			forward.Eventually(t, "the count of all that was sent", func() bool { return f.Sent() == in.count() })
 			read() // tells what became of the rest
 			s := f.Close(10 * time.Second)[0]
 
@@ -254,18 +254,6 @@ func TestHourOfOutages(t *testing.T) {
 			}
 		})
 	}
-}
-
-// eventually waits for something that another goroutine brings about.
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for range 20_000 {
-		if done() {
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
-	t.Fatalf("%s did not happen", what)
 }
 
 // TestSpoolThatDoesNotWork lets the daemon go on where nothing can be kept.
