@@ -219,7 +219,7 @@ func TestRetransmits(t *testing.T) {
 // What a connection did before the Counter was opened is not news; what it does after is.
 func TestOlderConnections(t *testing.T) {
 	client, server := newWire(t)
-	l := server.listen("tcp4", addrPort(serverIPv4, 0))
+	l := server.listen("tcp4", addrPort(serverIPv4, 7000)) // below what a client is given: see seeded_role
 	c := client.dial("tcp4", l.Addr().String())
 	s, err := l.Accept()
 	if err != nil {
