@@ -1,0 +1,39 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"testing"
+	"unsafe"
+)
+
+// What is copied between kernel and Go as memory has no holes: a hole in a key would hold anything.
+func TestSharedTypesHaveNoHoles(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		value any
+		size  uintptr
+	}{
+		{"flow_key", FlowsFlowKey{}, unsafe.Sizeof(FlowsFlowKey{})},
+		{"flow", FlowsFlow{}, unsafe.Sizeof(FlowsFlow{})},
+		{"tracked", FlowsTracked{}, unsafe.Sizeof(FlowsTracked{})},
+		{"handshake", FlowsHandshake{}, unsafe.Sizeof(FlowsHandshake{})},
+	} {
+		if n := binary.Size(tc.value); n != int(tc.size) {
+			t.Errorf("%s: %d bytes of fields in %d", tc.name, n, tc.size)
+		}
+	}
+}
+
+func TestObjectHoldsThePrograms(t *testing.T) {
+	spec, err := LoadFlows()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		FlowsProgSocketOpened, FlowsProgSocketChanged, FlowsProgWalk, FlowsProgSeedFiles, FlowsProgSeedTcp,
+	} {
+		if spec.Programs[name] == nil || spec.Programs[name].License != "Dual MIT/GPL" {
+			t.Errorf("program %s is missing or of another licence", name)
+		}
+	}
+}
