@@ -26,7 +26,6 @@ var children = map[string]func(args []string) error{
 	"serve": childServe,
 	"die":   childDie,
 	"open":  childOpen,
-	"send":  childSend,
 }
 
 func TestMain(m *testing.M) {
