@@ -109,16 +109,17 @@ func newSink(name string, cfg config.Config, o Options) (forward.Sink, error) {
 }
 
 // Run takes the first reading at once and then one on each tick of the schedule, until ctx ends, and
-// tallies flows on a schedule of their own where the host lets it. It returns when every reading is delivered, kept on disk or given up, at most 5 s later.
+// tallies flows on a schedule of their own where the host lets it. It returns when every reading is
+// delivered, kept on disk or given up, at most 5 s later.
 func (d *Daemon) Run(ctx context.Context) error {
 	c := cron.New(cron.WithLogger(cron.DiscardLogger))
 	c.Schedule(d.cfg.Schedule, cron.FuncJob(d.tick))
 	d.log.Info("started", "schedule", d.cfg.ScheduleSpec, "scope", string(d.cfg.Scope), "forward", d.cfg.Forward)
 	d.tick()
+	c.Start() // before flows, which take a moment to open and must not cost a reading
 	if d.flows != nil && d.flows.open() {
 		c.Schedule(d.cfg.FlowsSchedule, cron.FuncJob(func() { d.flows.tick(d.forwarder) }))
 	}
-	c.Start()
 
 	<-ctx.Done()
 	begin := time.Now()
