@@ -84,12 +84,7 @@ func newRun(stdout, stderr io.Writer, version string) *cobra.Command {
 			"SIGHUP reads SOCKTALLY_NETWORKS_FILE again.",
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			cfg, err := s.load()
-			if err != nil {
-				return err
-			}
-			log := newLogger(stderr, cfg, cfg.LogLevel)
-			d, err := daemon.New(cfg, log, daemon.Options{Stdout: stdout, Version: version})
+			d, err := s.open(stdout, stderr, version, slog.LevelDebug)
 			if err != nil {
 				return err
 			}
@@ -142,13 +137,8 @@ func newOnce(stdout, stderr io.Writer, version string) *cobra.Command {
 			"1 if not, 2 for bad usage or configuration.",
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			cfg, err := s.load()
-			if err != nil {
-				return err
-			}
 			// Cron mails whatever is printed, and a reading that is kept on disk is a success.
-			log := newLogger(stderr, cfg, max(cfg.LogLevel, slog.LevelError))
-			d, err := daemon.New(cfg, log, daemon.Options{Stdout: stdout, Version: version})
+			d, err := s.open(stdout, stderr, version, slog.LevelError)
 			if err != nil {
 				return err
 			}
@@ -213,6 +203,16 @@ func (s *settings) load() (config.Config, error) {
 		return cfg, usageError{fmt.Errorf("bad configuration:\n%w", err)}
 	}
 	return cfg, nil
+}
+
+// open makes the daemon that the settings ask for. It logs nothing below level.
+func (s *settings) open(stdout, stderr io.Writer, version string, level slog.Level) (*daemon.Daemon, error) {
+	cfg, err := s.load()
+	if err != nil {
+		return nil, err
+	}
+	log := newLogger(stderr, cfg, max(cfg.LogLevel, level))
+	return daemon.New(cfg, log, daemon.Options{Stdout: stdout, Version: version})
 }
 
 // newLogger makes the logger that cfg asks for, at level, and says what is odd about cfg.

@@ -17,9 +17,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"socktally/config"
+	"socktally/daemon"
 	"socktally/flows"
-	"socktally/metric"
 )
 
 const (
@@ -77,7 +76,7 @@ func (o *flowsOptions) run(stdout, stderr io.Writer, live bool) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	counter, err := flows.Open(flows.Options{Mode: flows.Mode(cfg.Flows), Scope: flowScope(cfg), MaxFlows: cfg.FlowsMax})
+	counter, err := flows.Open(daemon.FlowOptions(cfg))
 	if err != nil {
 		return err
 	}
@@ -110,13 +109,6 @@ func (o *flowsOptions) run(stdout, stderr io.Writer, live bool) error {
 			return nil
 		})
 	}
-}
-
-func flowScope(cfg config.Config) flows.Scope {
-	if cfg.Scope == metric.NetNS {
-		return flows.NetNS
-	}
-	return flows.Host
 }
 
 // logSource says how flows are counted and, if not in the best way, why.

@@ -54,16 +54,23 @@ type flowTally struct {
 	losing  bool
 }
 
+// FlowOptions returns what cfg asks of a flows.Counter. Its Flows is not "off".
+func FlowOptions(cfg config.Config) flows.Options {
+	o := flows.Options{Mode: flows.Mode(cfg.Flows), Scope: flows.Host, MaxFlows: cfg.FlowsMax}
+	if cfg.Scope == metric.NetNS {
+		o.Scope = flows.NetNS
+	}
+	return o
+}
+
 func newFlowTally(cfg config.Config, log *slog.Logger, o Options) (*flowTally, error) {
 	splitter, err := flowmetric.New(flowmetric.Options{Tags: cfg.FlowTags, MaxContexts: cfg.FlowMaxContexts})
 	if err != nil {
 		return nil, err
 	}
 	f := &flowTally{cfg: cfg, log: log, openFunc: o.openFlows, splitter: splitter}
-	f.options = flows.Options{Mode: flows.Mode(cfg.Flows), Scope: flows.Host, MaxFlows: cfg.FlowsMax, Proc: o.ProcRoot}
-	if cfg.Scope == metric.NetNS {
-		f.options.Scope = flows.NetNS
-	}
+	f.options = FlowOptions(cfg)
+	f.options.Proc = o.ProcRoot
 	if f.openFunc == nil {
 		f.openFunc = openFlows
 	}
