@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"testing"
 	"unsafe"
+
+	"github.com/cilium/ebpf"
 )
 
 // What is copied between kernel and Go as memory has no holes: a hole in a key would hold anything.
@@ -17,6 +19,10 @@ func TestSharedTypesHaveNoHoles(t *testing.T) {
 		{"flow", FlowsFlow{}, unsafe.Sizeof(FlowsFlow{})},
 		{"tracked", FlowsTracked{}, unsafe.Sizeof(FlowsTracked{})},
 		{"handshake", FlowsHandshake{}, unsafe.Sizeof(FlowsHandshake{})},
+		{"tuple", UdpTuple{}, unsafe.Sizeof(UdpTuple{})},
+		{"conversation", UdpConversation{}, unsafe.Sizeof(UdpConversation{})},
+		{"udp_socket", UdpUdpSocket{}, unsafe.Sizeof(UdpUdpSocket{})},
+		{"dns_packet", UdpDnsPacket{}, unsafe.Sizeof(UdpDnsPacket{})},
 	} {
 		if n := binary.Size(tc.value); n != int(tc.size) {
 			t.Errorf("%s: %d bytes of fields in %d", tc.name, n, tc.size)
@@ -24,16 +30,24 @@ func TestSharedTypesHaveNoHoles(t *testing.T) {
 	}
 }
 
-func TestObjectHoldsThePrograms(t *testing.T) {
-	spec, err := LoadFlows()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{
-		FlowsProgSocketOpened, FlowsProgSocketChanged, FlowsProgWalk, FlowsProgSeedFiles, FlowsProgSeedTcp,
+func TestObjectsHoldThePrograms(t *testing.T) {
+	for _, object := range []struct {
+		load     func() (*ebpf.CollectionSpec, error)
+		programs []string
+	}{
+		{LoadFlows, []string{
+			FlowsProgSocketOpened, FlowsProgSocketChanged, FlowsProgWalk, FlowsProgSeedFiles, FlowsProgSeedTcp,
+		}},
+		{LoadUdp, []string{UdpProgUdpSocketMade, UdpProgUdpSent, UdpProgUdpReceived, UdpProgSeedUdpFiles}},
 	} {
-		if spec.Programs[name] == nil || spec.Programs[name].License != "Dual MIT/GPL" {
-			t.Errorf("program %s is missing or of another licence", name)
+		spec, err := object.load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range object.programs {
+			if spec.Programs[name] == nil || spec.Programs[name].License != "Dual MIT/GPL" {
+				t.Errorf("program %s is missing or of another licence", name)
+			}
 		}
 	}
 }

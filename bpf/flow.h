@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Dual MIT/GPL */
-/* What the programs keep: types shared with user space, settings and maps. */
+/* What all programs share: flows, the tables that they are folded into, owners, losses. */
 #ifndef SOCKTALLY_FLOW_H
 #define SOCKTALLY_FLOW_H
 
@@ -10,8 +10,8 @@ enum role {
 	ROLE_SERVER = 2,
 };
 
-/* A flow: all connections that share owner, addresses and the server's port. A key of which only
- * role and peer_is_local are set is an overflow record. */
+/* A flow: all connections, or all datagrams, that share owner, addresses and the server's port. A key
+ * of which only role and peer_is_local are set is an overflow record. */
 struct flow_key {
 	__u8 local[16]; /* IPv4 as ::ffff:a.b.c.d */
 	__u8 remote[16];
@@ -24,22 +24,7 @@ struct flow_key {
 	__u8 peer_is_local;
 };
 
-/* What the kernel has counted for one socket, at one moment. */
-struct counts {
-	__u64 sent;
-	__u64 received;
-	__u32 segs_out;
-	__u32 segs_in;
-	__u32 retransmits;
-	__u32 delivered_ce;
-	__u32 reord_seen;
-	__u32 ooo;
-	__u16 rtos;
-	__u16 rto_recoveries;
-	__u32 established;
-};
-
-/* What a flow did in one interval. */
+/* What a flow did in one interval. UDP has the first four counts, its segments being datagrams. */
 struct flow {
 	__u8 comm[16];
 	__u64 sent;
@@ -63,49 +48,14 @@ struct flow {
 	__u32 pad;
 };
 
-/* One socket's storage. A listener's is copied into each child that it accepts. */
-struct tracked {
-	__u8 comm[16];
-	__u64 cgroup;
-	__u32 pid;
-	__u32 peer_pid;
-	/* 0 until established; then ORIGIN_ESTABLISHED and, below it, the low half of bytes_acked less
-	 * snd_una, the same for a connection's life. In one word, so that a walk sees both or none. */
-	volatile __u64 origin;
-	__u32 turn; /* TURN_ bits */
-	__u8 role;
-	__u8 peer_is_local;
-	__u8 seeded;
-	__u8 pad;
-	struct counts base[2]; /* what has been tallied; bit TURN_SLOT of turn says which is valid */
-};
-
-#define ORIGIN_ESTABLISHED (1ULL << 32)
-
-#define TURN_SLOT 1
-#define TURN_CLOSED 2
-
 /* What could not be counted, or not under its own key. */
 enum loss {
 	LOSS_STORAGE = 0,   /* the kernel refused storage for a socket */
 	LOSS_TABLE_FULL,    /* folded into the overflow record */
 	LOSS_UNTRACKED,	    /* a connection closed that nobody had seen */
 	LOSS_UNCOUNTED,	    /* no table to fold into: these counts are gone */
+	LOSS_DNS,	    /* no room to copy a DNS packet into */
 	LOSS_KINDS,
-};
-
-/* A client that has just been established: its server, if on this host, is next. */
-struct handshake {
-	__u8 client[16];
-	__u8 server[16];
-	__u32 netns; /* only for addresses that mean another host in another namespace */
-	__u16 client_port;
-	__u16 server_port;
-};
-
-struct listening {
-	__u32 netns;
-	__u32 port;
 };
 
 struct cgroup_name {
@@ -114,25 +64,6 @@ struct cgroup_name {
 
 /* Settings, written before load. */
 const volatile __u32 only_netns = 0; /* 0: all */
-
-/* Written by user space while it seeds the sockets that are older than the programs. */
-enum seed_pass {
-	SEED_LISTENERS = 0,
-	SEED_CONNECTIONS,
-	SEED_PEERS,
-	SEED_DONE,
-};
-volatile __u32 seeding = SEED_LISTENERS;
-
-/* Read by user space after seeding: whether this kernel has the fields of 6.7. */
-volatile __u32 counts_rtos;
-
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
-	__type(key, int);
-	__type(value, struct tracked);
-} sockets SEC(".maps");
 
 struct flow_table {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -150,30 +81,6 @@ struct {
 	__array(values, struct flow_table);
 } flows SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1); /* set by the loader */
-	__type(key, struct handshake);
-	__type(value, __u32); /* the client's pid */
-} handshakes SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 8192);
-	__type(key, struct listening);
-	__type(value, __u8);
-} listeners SEC(".maps");
-
-/* While seeding: the owners of TCP sockets that work for an MPTCP one, which alone has a file. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 8192);
-	__type(key, __u64); /* address of the TCP socket */
-	__type(value, struct tracked);
-} holders SEC(".maps");
-
 /* The last part of a control group's path, so that it is known after the group has gone. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -188,5 +95,133 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } losses SEC(".maps");
+
+static __always_inline void lose(__u32 kind)
+{
+	__u64 *count = bpf_map_lookup_elem(&losses, &kind);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+
+static __always_inline __u32 netns_of(const struct sock *sk)
+{
+	if (!bpf_core_field_exists(sk->__sk_common.skc_net.net))
+		return 0;
+	return sk->__sk_common.skc_net.net->ns.inum;
+}
+
+static __always_inline bool in_scope(const struct sock *sk)
+{
+	return !only_netns || netns_of(sk) == only_netns;
+}
+
+static __always_inline void map_ipv4(__u8 *to, __u32 from)
+{
+	__u32 *words = (__u32 *)to;
+
+	words[0] = 0;
+	words[1] = 0;
+	words[2] = bpf_htonl(0xffff);
+	words[3] = from;
+}
+
+static __always_inline void remember_cgroup(const struct kernfs_node *node, __u64 id)
+{
+	if (bpf_map_lookup_elem(&cgroup_names, &id))
+		return;
+
+	struct cgroup_name name = {};
+
+	bpf_probe_read_kernel_str(name.name, sizeof(name.name), node->name);
+	bpf_map_update_elem(&cgroup_names, &id, &name, BPF_NOEXIST);
+}
+
+/* The process's name is its first thread's: threads are often renamed. */
+static __always_inline void own(__u8 *comm, __u64 *cgroup, __u32 *pid, struct task_struct *task)
+{
+	struct kernfs_node *node = task->cgroups->dfl_cgrp->kn;
+
+	*pid = task->tgid;
+	*cgroup = node->id;
+	bpf_probe_read_kernel(comm, 16, task->group_leader->comm);
+	remember_cgroup(node, *cgroup);
+}
+
+/* Loopback, and a host that speaks to itself by one address, say nothing about other namespaces. */
+static __always_inline bool addresses_are_private(const __u8 *here, const __u8 *there)
+{
+	const __u32 *a = (const __u32 *)here, *b = (const __u32 *)there;
+
+	if (a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3])
+		return 1;
+	return a[2] == bpf_htonl(0xffff) &&
+	       (a[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+}
+
+#define ADD(field)                                                                                 \
+	if (delta->field)                                                                          \
+	__sync_fetch_and_add(&flow->field, delta->field)
+
+static __always_inline void add(struct flow *flow, const struct flow *delta)
+{
+	ADD(sent);
+	ADD(received);
+	ADD(segs_out);
+	ADD(segs_in);
+	ADD(rtt_sum);
+	ADD(rtt_samples);
+	ADD(retransmits);
+	ADD(established);
+	ADD(closed);
+	ADD(refused);
+	ADD(reset);
+	ADD(timed_out);
+	ADD(unreachable);
+	ADD(delivered_ce);
+	ADD(reord_seen);
+	ADD(ooo);
+	ADD(rtos);
+	ADD(rto_recoveries);
+}
+
+/* What remains of a key says only who sent what. The table holds all such keys beforehand. */
+static __always_inline void forget(struct flow_key *key)
+{
+	__u8 role = key->role, peer_is_local = key->peer_is_local;
+
+	__builtin_memset(key, 0, sizeof(*key));
+	key->role = role;
+	key->peer_is_local = peer_is_local;
+}
+
+/* Where the table is full, or too busy to insert into, an overflow record keeps the sums true. */
+static __always_inline void fold(struct flow_key *key, const struct flow *delta)
+{
+	__u32 zero = 0;
+	struct flow *flow;
+	void *table = bpf_map_lookup_elem(&flows, &zero);
+
+	if (!table) {
+		lose(LOSS_UNCOUNTED);
+		return;
+	}
+	flow = bpf_map_lookup_elem(table, key);
+	if (!flow) {
+		if (!bpf_map_update_elem(table, key, delta, BPF_NOEXIST))
+			return;
+		flow = bpf_map_lookup_elem(table, key); /* another CPU may have been first */
+	}
+	if (!flow) {
+		lose(LOSS_TABLE_FULL);
+		forget(key);
+		flow = bpf_map_lookup_elem(table, key);
+	}
+	if (!flow) {
+		lose(LOSS_UNCOUNTED);
+		return;
+	}
+	add(flow, delta);
+}
 
 #endif

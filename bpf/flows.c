@@ -17,6 +17,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "flow.h"
+#include "tracked.h"
 #include "socket.h"
 #include "seed.h"
 
@@ -28,71 +29,6 @@ const struct flow *unused_flow __attribute__((unused));
 const enum loss *unused_loss __attribute__((unused));
 const enum role *unused_role __attribute__((unused));
 const enum seed_pass *unused_seed_pass __attribute__((unused));
-
-#define ADD(field)                                                                                 \
-	if (delta->field)                                                                          \
-	__sync_fetch_and_add(&flow->field, delta->field)
-
-static __always_inline void add(struct flow *flow, const struct flow *delta)
-{
-	ADD(sent);
-	ADD(received);
-	ADD(segs_out);
-	ADD(segs_in);
-	ADD(rtt_sum);
-	ADD(rtt_samples);
-	ADD(retransmits);
-	ADD(established);
-	ADD(closed);
-	ADD(refused);
-	ADD(reset);
-	ADD(timed_out);
-	ADD(unreachable);
-	ADD(delivered_ce);
-	ADD(reord_seen);
-	ADD(ooo);
-	ADD(rtos);
-	ADD(rto_recoveries);
-}
-
-/* What remains of a key says only who sent what. The table holds all such keys beforehand. */
-static __always_inline void forget(struct flow_key *key)
-{
-	__u8 role = key->role, peer_is_local = key->peer_is_local;
-
-	__builtin_memset(key, 0, sizeof(*key));
-	key->role = role;
-	key->peer_is_local = peer_is_local;
-}
-
-/* Where the table is full, or too busy to insert into, an overflow record keeps the sums true. */
-static __always_inline void fold(struct flow_key *key, const struct flow *delta)
-{
-	__u32 zero = 0;
-	struct flow *flow;
-	void *table = bpf_map_lookup_elem(&flows, &zero);
-
-	if (!table) {
-		lose(LOSS_UNCOUNTED);
-		return;
-	}
-	flow = bpf_map_lookup_elem(table, key);
-	if (!flow) {
-		if (!bpf_map_update_elem(table, key, delta, BPF_NOEXIST))
-			return;
-		flow = bpf_map_lookup_elem(table, key); /* another CPU may have been first */
-	}
-	if (!flow) {
-		lose(LOSS_TABLE_FULL);
-		forget(key);
-		flow = bpf_map_lookup_elem(table, key);
-	}
-	if (!flow) {
-		lose(LOSS_UNCOUNTED);
-		return;
-	}
-	add(flow, delta);
-}
 
 static __always_inline void subtract(const struct counts *now, const struct counts *base,
 				     struct flow *delta)
@@ -166,7 +102,7 @@ static __always_inline void begin(struct sock *sk, __u8 role)
 	struct tracked *t;
 
 	fresh.role = role;
-	own(&fresh, bpf_get_current_task_btf());
+	own(fresh.comm, &fresh.cgroup, &fresh.pid, bpf_get_current_task_btf());
 	t = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
 	if (t && ((t->turn & TURN_CLOSED) || t->role != role)) {
 		bpf_sk_storage_delete(&sockets, sk);

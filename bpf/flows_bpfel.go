@@ -77,7 +77,8 @@ const (
 	FlowsLossLOSS_TABLE_FULL FlowsLoss = 1
 	FlowsLossLOSS_UNTRACKED  FlowsLoss = 2
 	FlowsLossLOSS_UNCOUNTED  FlowsLoss = 3
-	FlowsLossLOSS_KINDS      FlowsLoss = 4
+	FlowsLossLOSS_DNS        FlowsLoss = 4
+	FlowsLossLOSS_KINDS      FlowsLoss = 5
 )
 
 type FlowsRole uint32

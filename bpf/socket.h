@@ -3,36 +3,6 @@
 #ifndef SOCKTALLY_SOCKET_H
 #define SOCKTALLY_SOCKET_H
 
-static __always_inline void lose(__u32 kind)
-{
-	__u64 *count = bpf_map_lookup_elem(&losses, &kind);
-
-	if (count)
-		__sync_fetch_and_add(count, 1);
-}
-
-static __always_inline __u32 netns_of(const struct sock *sk)
-{
-	if (!bpf_core_field_exists(sk->__sk_common.skc_net.net))
-		return 0;
-	return sk->__sk_common.skc_net.net->ns.inum;
-}
-
-static __always_inline bool in_scope(const struct sock *sk)
-{
-	return !only_netns || netns_of(sk) == only_netns;
-}
-
-static __always_inline void map_ipv4(__u8 *to, __u32 from)
-{
-	__u32 *words = (__u32 *)to;
-
-	words[0] = 0;
-	words[1] = 0;
-	words[2] = bpf_htonl(0xffff);
-	words[3] = from;
-}
-
 static __always_inline void copy_ipv6(__u8 *to, const struct in6_addr *from)
 {
 	__u32 *words = (__u32 *)to;
@@ -62,28 +32,6 @@ static __always_inline __u16 local_port(const struct tcp_sock *tp)
 	return bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
 }
 
-static __always_inline void remember_cgroup(const struct kernfs_node *node, __u64 id)
-{
-	if (bpf_map_lookup_elem(&cgroup_names, &id))
-		return;
-
-	struct cgroup_name name = {};
-
-	bpf_probe_read_kernel_str(name.name, sizeof(name.name), node->name);
-	bpf_map_update_elem(&cgroup_names, &id, &name, BPF_NOEXIST);
-}
-
-/* The process's name is its first thread's: threads are often renamed. */
-static __always_inline void own(struct tracked *t, struct task_struct *task)
-{
-	struct kernfs_node *node = task->cgroups->dfl_cgrp->kn;
-
-	t->pid = task->tgid;
-	t->cgroup = node->id;
-	bpf_probe_read_kernel(t->comm, sizeof(t->comm), task->group_leader->comm);
-	remember_cgroup(node, t->cgroup);
-}
-
 static __always_inline void key_of(struct tcp_sock *tp, const struct tracked *t, struct flow_key *key)
 {
 	const struct sock *sk = &tp->inet_conn.icsk_inet.sk;
@@ -96,17 +44,6 @@ static __always_inline void key_of(struct tcp_sock *tp, const struct tracked *t,
 	key->port = t->role == ROLE_CLIENT ? bpf_ntohs(sk->__sk_common.skc_dport) : local_port(tp);
 	key->role = t->role;
 	key->peer_is_local = t->peer_is_local;
-}
-
-/* Loopback, and a host that speaks to itself by one address, say nothing about other namespaces. */
-static __always_inline bool addresses_are_private(const struct handshake *h)
-{
-	const __u32 *client = (const __u32 *)h->client, *server = (const __u32 *)h->server;
-
-	if (client[0] == server[0] && client[1] == server[1] && client[2] == server[2] &&
-	    client[3] == server[3])
-		return 1;
-	return client[2] == bpf_htonl(0xffff) && (client[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
 }
 
 static __always_inline void handshake_of(struct tcp_sock *tp, __u8 role, struct handshake *h)
@@ -122,7 +59,7 @@ static __always_inline void handshake_of(struct tcp_sock *tp, __u8 role, struct 
 		h->client_port = bpf_ntohs(sk->__sk_common.skc_dport);
 		h->server_port = local_port(tp);
 	}
-	h->netns = addresses_are_private(h) ? netns_of(sk) : 0;
+	h->netns = addresses_are_private(h->client, h->server) ? netns_of(sk) : 0;
 }
 
 /* A client is established before its server is: it answers the SYN-ACK, which the server awaits. So

@@ -18,7 +18,7 @@ func sampleRecords() []flows.Record {
 			Protocol: "tcp", Family: "ipv4", Source: flows.FromEBPF, Direction: flows.Outgoing,
 			Client:   flows.Endpoint{Addr: netip.MustParseAddr("10.1.2.3"), Owner: flows.Owner{PID: 7, Process: "curl", Service: "cu\x1b[2Jrl\nü"}},
 			Server:   flows.Endpoint{Addr: netip.MustParseAddr("10.9.8.7"), Port: 443},
-			Counters: flows.Counters{BytesSentByClient: 1536, BytesSentByServer: 5 << 30, RTTMicroSeconds: 1234, Retransmits: 3, Established: 2, Closed: 1},
+			Counters: flows.Counters{BytesSentByClient: 1536, BytesSentByServer: 5 << 30, RTTSum: 2468, RTTSamples: 2, Retransmits: 3, Established: 2, Closed: 1},
 		},
 		{
 			Protocol: "tcp", Family: "ipv6", Source: flows.FromEBPF, Direction: flows.Incoming,

@@ -26,7 +26,7 @@ var flowColumns = []flowColumn{
 	{"DIRECTION", func(r flows.Record) string { return string(r.Direction) }, false, 6},
 	{"SENT", func(r flows.Record) string { return byteSize(r.BytesSentByClient) }, false, 0},
 	{"RECEIVED", func(r flows.Record) string { return byteSize(r.BytesSentByServer) }, false, 0},
-	{"RTT", func(r flows.Record) string { return roundTrip(r.RTTMicroSeconds) }, false, 3},
+	{"RTT", func(r flows.Record) string { return roundTrip(r.RTTMicroSeconds()) }, false, 3},
 	{"OPENED", func(r flows.Record) string { return count(r.Established) }, false, 2},
 	{"CLOSED", func(r flows.Record) string { return count(r.Closed) }, false, 4},
 	{"RETRANS", func(r flows.Record) string { return count(r.Retransmits) }, false, 5},

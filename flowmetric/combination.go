@@ -42,8 +42,8 @@ var countNames = [countKinds]string{
 type combination struct {
 	key    string
 	counts [countKinds]uint64
-	// rtt is the sum of the round trip times, each times its weight.
-	rtt, rttWeight float64
+	// rtt is the sum of the round trip times of so many sockets.
+	rtt, rttSamples uint64
 }
 
 func (c *combination) bytes() uint64 { return c.counts[bytesSent] + c.counts[bytesReceived] }
@@ -72,11 +72,8 @@ func (c *combination) add(v *view) {
 	} {
 		c.counts[i] += n
 	}
-	if r.RTTMicroSeconds > 0 {
-		weight := float64(packetsOut) + float64(packetsIn) + 1
-		c.rtt += float64(r.RTTMicroSeconds) * weight
-		c.rttWeight += weight
-	}
+	c.rtt += r.RTTSum
+	c.rttSamples += r.RTTSamples
 }
 
 func (c *combination) merge(other *combination) {
@@ -84,7 +81,7 @@ func (c *combination) merge(other *combination) {
 		c.counts[i] += n
 	}
 	c.rtt += other.rtt
-	c.rttWeight += other.rttWeight
+	c.rttSamples += other.rttSamples
 }
 
 // appendSamples appends a sample for each count that is not zero, and the round trip time where it
@@ -99,9 +96,9 @@ func (c *combination) appendSamples(all []metric.Sample, now time.Time, interval
 			all = append(all, metric.Sample{Name: countNames[i], Kind: metric.Count, Value: float64(n), Time: now, Interval: interval, Tags: tags})
 		}
 	}
-	if c.rttWeight > 0 {
+	if c.rttSamples > 0 {
 		const perSecond = 1e6
-		all = append(all, metric.Sample{Name: metric.FlowRTT, Kind: metric.Gauge, Value: c.rtt / c.rttWeight / perSecond, Time: now, Tags: tags})
+		all = append(all, metric.Sample{Name: metric.FlowRTT, Kind: metric.Gauge, Value: float64(c.rtt) / float64(c.rttSamples) / perSecond, Time: now, Tags: tags})
 	}
 	return all
 }

@@ -168,10 +168,10 @@ func TestLargeCounts(t *testing.T) {
 	}
 }
 
-func TestRTTIsWeightedByPackets(t *testing.T) {
+func TestRTTIsTheMeanOfSockets(t *testing.T) {
 	slow, fast, idle := flow("a", "192.0.2.1"), flow("a", "192.0.2.1"), flow("a", "192.0.2.1")
-	slow.RTTMicroSeconds, slow.PacketsSentByClient = 4000, 9
-	fast.RTTMicroSeconds, fast.PacketsSentByServer = 1000, 29
+	slow.RTTSum, slow.RTTSamples = 4000, 1
+	fast.RTTSum, fast.RTTSamples = 3000, 3
 	for _, tag := range []string{"service", "server_ip"} { // one combination, or two that become the others
 		slow.Server.Addr = netip.MustParseAddr("192.0.2.2")
 		found := 0
@@ -241,7 +241,7 @@ func manyRemotes(n, round int) []flows.Record {
 		records[i].BytesSentByClient = uint64(j%977) + 1
 		records[i].BytesSentByServer = uint64(j % 31)
 		records[i].Established = 1
-		records[i].RTTMicroSeconds = 100
+		records[i].RTTSum, records[i].RTTSamples = 100, 1
 	}
 	return records
 }

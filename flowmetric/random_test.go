@@ -58,7 +58,7 @@ var record = rapid.Custom(func(t *rapid.T) flows.Record {
 		Direction: rapid.SampledFrom([]flows.Direction{flows.Outgoing, flows.Incoming, flows.Local}).Draw(t, "direction"),
 	}
 	for _, n := range []*uint64{
-		&r.BytesSentByClient, &r.BytesSentByServer, &r.PacketsSentByClient, &r.PacketsSentByServer, &r.RTTMicroSeconds,
+		&r.BytesSentByClient, &r.BytesSentByServer, &r.PacketsSentByClient, &r.PacketsSentByServer, &r.RTTSum, &r.RTTSamples,
 		&r.Retransmits, &r.Established, &r.Closed, &r.Refusals, &r.Resets, &r.Timeouts, &r.Unreachables,
 	} {
 		*n = value.Draw(t, "n")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -119,6 +120,131 @@ func compare(b *testing.B, ns *namespace, device, unit string, measure func() fl
 			b.ReportMetric(median(results[i+1])/off, w.name+"-ratio")
 		}
 	}
+}
+
+// BenchmarkPacketPrograms is what the programs that look at each packet cost TCP: the same transfer
+// with a Counter that leaves UDP out and with one that does not, in turns.
+func BenchmarkPacketPrograms(b *testing.B) {
+	for _, tc := range []struct {
+		name string
+		args []string
+	}{
+		{"writes of 128 bytes", []string{"-l", "128", "-P", "2", "-N"}},
+		{"bulk", []string{"-l", "128K"}},
+	} {
+		b.Run(tc.name, func(b *testing.B) {
+			client, server := newWire(b)
+			measure := func(o Options) float64 {
+				counter := openFor(b, o)
+				defer counter.Close()
+				return iperf(client, server, tc.args) / 1e6
+			}
+			without, with := Options{Mode: EBPF, NoUDP: true}, Options{Mode: EBPF}
+			measure(with) // warm up
+			for b.Loop() {
+				var off, on []float64
+				for i := range 2 * rounds {
+					if i%2 == 0 {
+						off = append(off, measure(without))
+						on = append(on, measure(with))
+					} else {
+						on = append(on, measure(with))
+						off = append(off, measure(without))
+					}
+				}
+				b.ReportMetric(median(off), "without-Mbit/s")
+				b.ReportMetric(median(on), "with-Mbit/s")
+				b.ReportMetric(median(on)/median(off), "ratio")
+			}
+		})
+	}
+}
+
+// BenchmarkSmallWrite is the processor time of one TCP write of 128 bytes over veth, sent, passed on
+// and read by one thread, with and without the programs that look at each packet. Processor time is
+// steadier than a rate where other work shares the machine.
+func BenchmarkSmallWrite(b *testing.B) {
+	client, server := newWire(b)
+	l := server.listen("tcp4", addrPort(serverIPv4, 0))
+	c := client.dial("tcp4", l.Addr().String())
+	s, err := l.Accept()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	measure := func(o Options) float64 {
+		counter := openFor(b, o)
+		defer counter.Close()
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		const n = 20_000
+		var buffer [128]byte
+		begin := threadTime(b)
+		for range n {
+			if _, err := c.Write(buffer[:]); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := io.ReadFull(s, buffer[:]); err != nil {
+				b.Fatal(err)
+			}
+		}
+		return float64(threadTime(b)-begin) / n
+	}
+	for b.Loop() {
+		var off, on []float64
+		for range 5 * rounds {
+			off = append(off, measure(Options{Mode: EBPF, NoUDP: true}))
+			on = append(on, measure(Options{Mode: EBPF}))
+		}
+		b.ReportMetric(median(off), "without-ns/write")
+		b.ReportMetric(median(on), "with-ns/write")
+		b.ReportMetric(median(off)/median(on), "ratio")
+	}
+}
+
+func threadTime(b *testing.B) int64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		b.Fatal(err)
+	}
+	return t.Nano()
+}
+
+// BenchmarkPacket takes from the kernel's own statistics how long the programs run for a TCP packet
+// and for a UDP datagram, at each end. What the statistics show for a program that ends at once is
+// mainly the reading of the clock.
+func BenchmarkPacket(b *testing.B) {
+	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer stats.Close()
+	client, server := newWire(b)
+	counter := openFor(b, Options{Mode: EBPF})
+	needUDP(b, counter)
+	programs := []*ebpf.Program{counter.udp.objects.UdpSent, counter.udp.objects.UdpReceived}
+	measure := func(args ...string) float64 {
+		before := statsOf(b, programs)
+		iperf(client, server, args)
+		after := statsOf(b, programs)
+		return float64(after.Runtime-before.Runtime) / float64(after.RunCount-before.RunCount)
+	}
+	for b.Loop() {
+		b.ReportMetric(measure("-l", "128", "-N"), "tcp-ns/packet")
+		b.ReportMetric(measure("-u", "-b", "0", "-l", "128"), "udp-ns/datagram")
+	}
+}
+
+func statsOf(b *testing.B, programs []*ebpf.Program) (sum ebpf.ProgramStats) {
+	for _, p := range programs {
+		s, err := p.Stats()
+		if err != nil {
+			b.Fatal(err)
+		}
+		sum.Runtime += s.Runtime
+		sum.RunCount += s.RunCount
+	}
+	return sum
 }
 
 func tallyEvery(b *testing.B, c *Counter, interval time.Duration) (stop func()) {
@@ -336,7 +462,7 @@ func slab(b *testing.B) float64 {
 
 func mapBytes(b *testing.B, t *tracer) (sum float64) {
 	maps := []*ebpf.Map{
-		t.tables[0], t.tables[1], t.objects.Handshakes, t.objects.CgroupNames,
+		t.turns.tables[0], t.turns.tables[1], t.objects.Handshakes, t.objects.CgroupNames,
 		t.objects.Listeners, t.objects.Holders, t.objects.Losses,
 	}
 	for _, m := range maps {
@@ -357,7 +483,7 @@ func BenchmarkMerge(b *testing.B) {
 	for _, n := range []int{100, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			rows := manyRows(n)
-			m := newMerger(FromEBPF, newDescriber("/nonexistent", n, func(uint64) string { return "" }), n)
+			m := newMerger("tcp", FromEBPF, newDescriber("/nonexistent", n, func(uint64) string { return "" }), n)
 			b.ReportAllocs()
 			for b.Loop() {
 				sink.Add(int64(len(m.merge(rows))))

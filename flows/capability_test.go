@@ -19,7 +19,7 @@ func childOpen([]string) error {
 		return err
 	}
 	defer c.Close()
-	fmt.Println(c.Source(), c.Refusal())
+	fmt.Println(c.Source(), c.Refusal(), c.UDPRefusal())
 	return nil
 }
 
@@ -41,13 +41,15 @@ func TestCapabilities(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	const noUDP = " count UDP: sock_diag has no counts for it"
 	for _, tc := range []struct {
 		capabilities []uintptr
 		want         string
 	}{
-		{[]uintptr{unix.CAP_BPF, unix.CAP_PERFMON}, "ebpf <nil>"},
-		{[]uintptr{unix.CAP_BPF}, "sockdiag trace flows by eBPF: the process lacks CAP_PERFMON"},
-		{nil, "sockdiag trace flows by eBPF: the process lacks CAP_BPF and CAP_PERFMON"},
+		{[]uintptr{unix.CAP_BPF, unix.CAP_PERFMON}, "ebpf <nil> count UDP: trace flows by eBPF: the process lacks CAP_NET_ADMIN"},
+		{[]uintptr{unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_ADMIN}, "ebpf <nil> <nil>"},
+		{[]uintptr{unix.CAP_BPF}, "sockdiag trace flows by eBPF: the process lacks CAP_PERFMON" + noUDP},
+		{nil, "sockdiag trace flows by eBPF: the process lacks CAP_BPF and CAP_PERFMON" + noUDP},
 	} {
 		cmd := exec.Command(path)
 		cmd.Env = append(os.Environ(), childEnv+"=open")

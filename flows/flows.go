@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"socktally/bpf"
 )
@@ -29,16 +30,30 @@ const (
 	NetNS Scope = "netns"
 )
 
-// DefaultMaxFlows bounds the flows of one interval. The maps for it take 10 MiB of kernel memory.
+// DefaultMaxFlows bounds the flows of one interval, for TCP and for UDP each. The maps for it take
+// 10 MiB of kernel memory each.
 const DefaultMaxFlows = 16384
+
+// maxDNSPorts is how many ports the programs compare with.
+const maxDNSPorts = 4
 
 // Options are the settings of Open. The zero value counts the whole host in the best way possible.
 type Options struct {
 	Mode  Mode
 	Scope Scope
-	// MaxFlows is how many flows an interval may have. What goes beyond is counted in overflow
+	// MaxFlows is how many TCP flows and how many UDP flows an interval may have. What goes beyond is counted in overflow
 	// records without addresses, so that sums stay true. 0 is DefaultMaxFlows.
 	MaxFlows int
+	// NoUDP leaves UDP out, and with it the programs that look at each packet.
+	NoUDP bool
+	// DNSPorts are the UDP ports that DNS is served at, at most four: 53 where nil, none where
+	// empty, and then DNS is not tallied.
+	DNSPorts []uint16
+	// DNSTimeout is how long an answer may take, 15 s where 0.
+	DNSTimeout time.Duration
+	// DNSMaxNames is how many names an interval may have, 1000 where 0. What goes beyond is tallied
+	// as dns.Other.
+	DNSMaxNames int
 	// Proc is where procfs is mounted, /proc by default. It must show the host's processes for
 	// owners to be described in full.
 	Proc string
@@ -57,11 +72,18 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Proc == "" {
 		o.Proc = "/proc"
 	}
+	if o.DNSPorts == nil {
+		o.DNSPorts = []uint16{53}
+	}
 	switch {
 	case o.Mode != Auto && o.Mode != EBPF && o.Mode != SockDiag:
 		return o, fmt.Errorf("flows mode %q: must be auto, ebpf or sockdiag", o.Mode)
 	case o.Scope != Host && o.Scope != NetNS:
 		return o, fmt.Errorf("flows scope %q: must be host or netns", o.Scope)
+	case len(o.DNSPorts) > maxDNSPorts:
+		return o, fmt.Errorf("DNS ports %v: must be at most %d", o.DNSPorts, maxDNSPorts)
+	case o.DNSTimeout < 0 || o.DNSMaxNames < 0:
+		return o, fmt.Errorf("DNS timeout %v, names %d: must not be negative", o.DNSTimeout, o.DNSMaxNames)
 	case o.MaxFlows < 1 || o.MaxFlows > 1<<24:
 		return o, fmt.Errorf("max flows %d: must be between 1 and %d", o.MaxFlows, 1<<24)
 	}
@@ -70,9 +92,11 @@ func (o Options) withDefaults() (Options, error) {
 
 // Losses says what could not be counted, or not under its own flow, since the Counter was opened.
 type Losses struct {
-	// StorageRefused is how many times the kernel had no memory for a socket's storage.
+	// StorageRefused is how many times the kernel had no memory for a socket's storage. Sums include
+	// such a socket's datagrams, without an owner.
 	StorageRefused uint64
-	// TableFull is how many tallies of a socket went to an overflow record. Sums include them.
+	// TableFull is how many tallies of a socket, or datagrams, went to an overflow record. Sums
+	// include them.
 	TableFull uint64
 	// Untracked is how many connections closed of which nothing was known, and so nothing counted:
 	// older than the Counter and held by no process and no namespace that it could look into.
@@ -80,10 +104,14 @@ type Losses struct {
 	// Missed is how many state changes the kernel did not show, because they happened in an
 	// interrupt of the very program that waits for them.
 	Missed uint64
-	// Uncounted is how many tallies of a socket had no record at all to go to.
+	// Uncounted is how many tallies of a socket, or datagrams, had no record at all to go to.
 	Uncounted uint64
 	// Unreadable is how many times a network namespace could not be polled (SockDiag only).
 	Unreadable uint64
+	// DNSDropped is how many DNS packets found no room to be copied into. DNSMalformed could not be
+	// parsed, DNSUnmatched were answers to no query that waited, DNSUntracked queries for which too
+	// many others waited: they are counted as requests, and nothing is known of their answers.
+	DNSDropped, DNSMalformed, DNSUnmatched, DNSUntracked uint64
 }
 
 // source delivers what was counted since its last call: rows of any order, each key once.
@@ -105,12 +133,18 @@ type row struct {
 
 // Counter counts flows from Open to Close. Its methods may be called concurrently.
 type Counter struct {
-	kind    Source
-	refusal *Refusal
+	kind       Source
+	refusal    *Refusal
+	udpRefusal error
 
 	mu     sync.Mutex
 	source source
 	merger *merger
+	// udp is nil where UDP is not counted.
+	udp       *udpTracer
+	udpMerger *merger
+	// waiting are TCP's rows of a tally that UDP's made fail.
+	waiting []row
 }
 
 var errClosed = errors.New("flow counter is closed")
@@ -126,6 +160,7 @@ func Open(options Options) (*Counter, error) {
 	if o.Mode != SockDiag {
 		c.source, c.kind, err = openTracer(o)
 		if err == nil {
+			c.openUDP(o)
 			return c.start(o), nil
 		}
 		c.refusal = explain(err, readFacts(o.Proc))
@@ -137,12 +172,26 @@ func Open(options Options) (*Counter, error) {
 	if err != nil {
 		return nil, errors.Join(err, c.Refusal())
 	}
+	c.udpRefusal = errors.New("count UDP: sock_diag has no counts for it")
 	return c.start(o), nil
 }
 
+// openUDP adds UDP to TCP where the kernel lets it.
+func (c *Counter) openUDP(o Options) {
+	if o.NoUDP {
+		return
+	}
+	var err error
+	if c.udp, err = openUDP(o, c.source.(*tracer).objects.CgroupNames); err != nil {
+		c.udpRefusal = fmt.Errorf("count UDP: %w", explainUDP(err, readFacts(o.Proc)))
+	}
+}
+
 func (c *Counter) start(o Options) *Counter {
-	c.merger = newMerger(c.kind, newDescriber(o.Proc, o.MaxFlows, c.source.cgroupName), o.MaxFlows)
+	describer := newDescriber(o.Proc, o.MaxFlows, c.source.cgroupName)
+	c.merger = newMerger("tcp", c.kind, describer, o.MaxFlows)
 	c.merger.countsRTOs = c.source.countsRTOs()
+	c.udpMerger = newMerger("udp", c.kind, describer, o.MaxFlows)
 	return c
 }
 
@@ -158,6 +207,12 @@ func (c *Counter) Refusal() error {
 	return c.refusal
 }
 
+// UDPRefusal is why UDP is not counted, or nil where it is, or was not asked for. Where the kernel
+// refused, it has a *Refusal.
+func (c *Counter) UDPRefusal() error {
+	return c.udpRefusal
+}
+
 // Tally returns what was counted since the last Tally or since Open, one record a flow, in no
 // particular order. A flow that did nothing has no record. After an error the next Tally returns
 // what this one could not.
@@ -171,7 +226,24 @@ func (c *Counter) Tally(ctx context.Context) ([]Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tally flows: %w", err)
 	}
-	return c.merger.merge(rows), nil
+	c.waiting = append(c.waiting, rows...)
+	var datagrams []row
+	if c.udp != nil {
+		if c.udp.dns != nil {
+			// For the names of servers. What is wrong with DNS is for TallyDNS to say.
+			_ = c.udp.dns.catchUp(ctx)
+		}
+		if datagrams, err = c.udp.turns.take(); err != nil {
+			return nil, fmt.Errorf("tally UDP flows: %w", err)
+		}
+	}
+	records := c.merger.merge(c.waiting)
+	c.waiting = nil
+	records = append(records, c.udpMerger.merge(datagrams)...)
+	if c.udp != nil && c.udp.dns != nil {
+		c.udp.dns.nameServers(records)
+	}
+	return records, nil
 }
 
 // Losses returns what could not be counted since Open.
@@ -181,7 +253,23 @@ func (c *Counter) Losses() (Losses, error) {
 	if c.source == nil {
 		return Losses{}, errClosed
 	}
-	return c.source.losses()
+	losses, err := c.source.losses()
+	if err != nil || c.udp == nil {
+		return losses, err
+	}
+	udp, err := countLosses(c.udp.objects.Losses)
+	if err != nil {
+		return Losses{}, err
+	}
+	losses.StorageRefused += udp.StorageRefused
+	losses.TableFull += udp.TableFull
+	losses.Uncounted += udp.Uncounted
+	losses.DNSDropped = udp.DNSDropped
+	if c.udp.dns != nil {
+		d := c.udp.dns.losses()
+		losses.DNSMalformed, losses.DNSUnmatched, losses.DNSUntracked = d.Malformed, d.Unmatched, d.Untracked
+	}
+	return losses, nil
 }
 
 // Close ends the counting and gives back all that the Counter held in the kernel. What was counted
@@ -192,7 +280,12 @@ func (c *Counter) Close() error {
 	if c.source == nil {
 		return nil
 	}
-	err := c.source.close()
+	var errs []error
+	if c.udp != nil {
+		errs = append(errs, c.udp.close())
+		c.udp = nil
+	}
+	errs = append(errs, c.source.close())
 	c.source = nil
-	return err
+	return errors.Join(errs...)
 }

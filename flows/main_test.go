@@ -26,6 +26,7 @@ var children = map[string]func(args []string) error{
 	"serve": childServe,
 	"die":   childDie,
 	"open":  childOpen,
+	"send":  childSend,
 }
 
 func TestMain(m *testing.M) {

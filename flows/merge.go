@@ -15,6 +15,7 @@ const (
 // in which it is one. The client's row has the counters; the server's lends its owner, and is known
 // for such by its peer_is_local, whether or not the client's row comes in the same interval.
 type merger struct {
+	protocol  string
 	source    Source
 	describer *describer
 	servers   *cache[pair, owned]
@@ -37,8 +38,8 @@ type owned struct {
 	comm       [16]byte
 }
 
-func newMerger(source Source, d *describer, maxPairs int) *merger {
-	return &merger{source: source, describer: d, servers: newCache[pair, owned](maxPairs)}
+func newMerger(protocol string, source Source, d *describer, maxPairs int) *merger {
+	return &merger{protocol: protocol, source: source, describer: d, servers: newCache[pair, owned](maxPairs)}
 }
 
 func (m *merger) merge(rows []row) []Record {
@@ -84,7 +85,7 @@ func (m *merger) record(r *row, resets map[pair]uint64) Record {
 	k, f := &r.key, &r.flow
 	local := Endpoint{Addr: address(k.Local), Owner: m.describer.describe(ownerOf(k, f))}
 	remote := Endpoint{Addr: address(k.Remote)}
-	rec := Record{Protocol: "tcp", Source: m.source, Counters: m.counters(f)}
+	rec := Record{Protocol: m.protocol, Source: m.source, Counters: m.counters(f)}
 	if isOverflow(k) {
 		local = Endpoint{}
 		remote = Endpoint{}
@@ -119,6 +120,8 @@ func (m *merger) counters(f *bpf.FlowsFlow) Counters {
 		BytesSentByServer:   notNegative(f.Received),
 		PacketsSentByClient: f.SegsOut,
 		PacketsSentByServer: f.SegsIn,
+		RTTSum:              f.RttSum,
+		RTTSamples:          uint64(f.RttSamples),
 		Retransmits:         uint64(f.Retransmits),
 		Established:         uint64(f.Established),
 		Closed:              uint64(f.Closed),
@@ -130,9 +133,6 @@ func (m *merger) counters(f *bpf.FlowsFlow) Counters {
 		ReordSeen:           uint64(f.ReordSeen),
 		RcvOOOPack:          uint64(f.Ooo),
 	}
-	if f.RttSamples > 0 {
-		c.RTTMicroSeconds = f.RttSum / uint64(f.RttSamples)
-	}
 	if m.countsRTOs {
 		rtos, recoveries := uint64(f.Rtos), uint64(f.RtoRecoveries)
 		c.RTOCount, c.RecoveryCount = &rtos, &recoveries
@@ -142,7 +142,7 @@ func (m *merger) counters(f *bpf.FlowsFlow) Counters {
 
 // resetOnly is the record of a client of which nothing but the reset that it sent was seen.
 func (m *merger) resetOnly(p pair, resets uint64) Record {
-	rec := Record{Protocol: "tcp", Source: m.source, Direction: Local, Counters: m.counters(&bpf.FlowsFlow{})}
+	rec := Record{Protocol: m.protocol, Source: m.source, Direction: Local, Counters: m.counters(&bpf.FlowsFlow{})}
 	rec.Resets = resets
 	if p.port == 0 {
 		return rec

@@ -34,7 +34,7 @@ func serverKey(k bpf.FlowsFlowKey, pid uint32) bpf.FlowsFlowKey {
 }
 
 func testMerger() *merger {
-	return newMerger(FromEBPF, newDescriber("/nonexistent", 8, func(uint64) string { return "" }), 8)
+	return newMerger("tcp", FromEBPF, newDescriber("/nonexistent", 8, func(uint64) string { return "" }), 8)
 }
 
 func TestMergeBothEnds(t *testing.T) {
@@ -50,7 +50,7 @@ func TestMergeBothEnds(t *testing.T) {
 	}
 	r := got[0]
 	want := Counters{BytesSentByClient: 10, BytesSentByServer: 20, PacketsSentByClient: 3, PacketsSentByServer: 2,
-		Established: 1, RTTMicroSeconds: 15, Resets: 1}
+		Established: 1, RTTSum: 30, RTTSamples: 2, Resets: 1}
 	if r.Counters != want || r.Direction != Local || r.Client.Owner.PID != 5 || r.Server.Owner.PID != 6 || r.Server.Port != 80 {
 		t.Errorf("got %+v", r)
 	}

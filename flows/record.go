@@ -47,14 +47,17 @@ type Endpoint struct {
 }
 
 // Counters are what a flow did in one interval. Bytes are the application's: no retransmitted ones,
-// no SYN, no FIN. Packets are TCP segments of any kind, retransmitted ones included.
+// no SYN, no FIN, no header. Packets are TCP segments of any kind, retransmitted ones included, or
+// UDP datagrams. UDP has none of the others.
 type Counters struct {
 	BytesSentByClient   uint64
 	BytesSentByServer   uint64
 	PacketsSentByClient uint64
 	PacketsSentByServer uint64
-	// RTTMicroSeconds is the smoothed round trip time, averaged over the sockets that had traffic.
-	RTTMicroSeconds uint64
+	// RTTSum is the sum of the smoothed round trip times, in microseconds, of the RTTSamples sockets
+	// that had traffic.
+	RTTSum     uint64
+	RTTSamples uint64
 	// Retransmits counts segments that this host sent again, SYNs included.
 	Retransmits uint64
 	// Established and Closed count connections. An attempt that failed is in neither.
@@ -75,68 +78,94 @@ type Counters struct {
 	RecoveryCount *uint64
 }
 
+// RTTMicroSeconds is the smoothed round trip time, averaged over the sockets that had traffic; 0 where
+// it is not known.
+func (c Counters) RTTMicroSeconds() uint64 {
+	if c.RTTSamples == 0 {
+		return 0
+	}
+	return c.RTTSum / c.RTTSamples
+}
+
 // Record is one flow in one interval. A record whose addresses are not valid is an overflow record:
 // the sum of the flows that found no room.
 type Record struct {
-	Protocol  string // "tcp"
+	Protocol  string // "tcp" or "udp"
 	Family    string // "ipv4" or "ipv6"; a mapped address is IPv4
 	Source    Source
 	Direction Direction
 	Client    Endpoint
 	Server    Endpoint
+	// ServerDomain is the name that the server's address was last the DNS answer for, if any.
+	ServerDomain string
 	Counters
 }
 
 // Overflow says whether the record sums flows that found no room of their own.
 func (r Record) Overflow() bool { return !r.Server.Addr.IsValid() }
 
-// MarshalJSON gives one flat object.
+// recordJSON is a record as one flat object.
+type recordJSON struct {
+	Protocol            string    `json:"protocol"`
+	Family              string    `json:"family"`
+	Source              Source    `json:"source"`
+	Direction           Direction `json:"direction"`
+	ClientIP            string    `json:"client_ip"`
+	ClientPort          uint16    `json:"client_port"`
+	ClientPID           uint32    `json:"client_pid"`
+	ClientProcess       string    `json:"client_process"`
+	ClientService       string    `json:"client_service"`
+	ClientContainerID   string    `json:"client_container_id"`
+	ServerIP            string    `json:"server_ip"`
+	ServerPort          uint16    `json:"server_port"`
+	ServerPID           uint32    `json:"server_pid"`
+	ServerProcess       string    `json:"server_process"`
+	ServerService       string    `json:"server_service"`
+	ServerContainerID   string    `json:"server_container_id"`
+	ServerDomain        string    `json:"server_domain,omitempty"`
+	BytesSentByClient   uint64    `json:"bytes_sent_by_client"`
+	BytesSentByServer   uint64    `json:"bytes_sent_by_server"`
+	PacketsSentByClient uint64    `json:"packets_sent_by_client"`
+	PacketsSentByServer uint64    `json:"packets_sent_by_server"`
+	*tcpJSON                      // nil for other protocols
+}
+
+// tcpJSON is what only TCP has.
+type tcpJSON struct {
+	RTTMicroSeconds uint64  `json:"rtt_micro_seconds"`
+	Retransmits     uint64  `json:"tcp_retransmits"`
+	Established     uint64  `json:"tcp_established_connections"`
+	Closed          uint64  `json:"tcp_closed_connections"`
+	Refusals        uint64  `json:"tcp_refusals"`
+	Resets          uint64  `json:"tcp_resets"`
+	Timeouts        uint64  `json:"tcp_timeouts"`
+	Unreachables    uint64  `json:"tcp_unreachables"`
+	RTOCount        *uint64 `json:"tcp_rto_count,omitempty"`
+	RecoveryCount   *uint64 `json:"tcp_recovery_count,omitempty"`
+	DeliveredCE     uint64  `json:"tcp_delivered_ce"`
+	ReordSeen       uint64  `json:"tcp_reord_seen"`
+	RcvOOOPack      uint64  `json:"tcp_rcv_ooo_pack"`
+}
+
+// MarshalJSON gives one flat object. A record of UDP lacks the counters that only TCP has.
 func (r Record) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Protocol            string    `json:"protocol"`
-		Family              string    `json:"family"`
-		Source              Source    `json:"source"`
-		Direction           Direction `json:"direction"`
-		ClientIP            string    `json:"client_ip"`
-		ClientPort          uint16    `json:"client_port"`
-		ClientPID           uint32    `json:"client_pid"`
-		ClientProcess       string    `json:"client_process"`
-		ClientService       string    `json:"client_service"`
-		ClientContainerID   string    `json:"client_container_id"`
-		ServerIP            string    `json:"server_ip"`
-		ServerPort          uint16    `json:"server_port"`
-		ServerPID           uint32    `json:"server_pid"`
-		ServerProcess       string    `json:"server_process"`
-		ServerService       string    `json:"server_service"`
-		ServerContainerID   string    `json:"server_container_id"`
-		BytesSentByClient   uint64    `json:"bytes_sent_by_client"`
-		BytesSentByServer   uint64    `json:"bytes_sent_by_server"`
-		PacketsSentByClient uint64    `json:"packets_sent_by_client"`
-		PacketsSentByServer uint64    `json:"packets_sent_by_server"`
-		RTTMicroSeconds     uint64    `json:"rtt_micro_seconds"`
-		Retransmits         uint64    `json:"tcp_retransmits"`
-		Established         uint64    `json:"tcp_established_connections"`
-		Closed              uint64    `json:"tcp_closed_connections"`
-		Refusals            uint64    `json:"tcp_refusals"`
-		Resets              uint64    `json:"tcp_resets"`
-		Timeouts            uint64    `json:"tcp_timeouts"`
-		Unreachables        uint64    `json:"tcp_unreachables"`
-		RTOCount            *uint64   `json:"tcp_rto_count,omitempty"`
-		RecoveryCount       *uint64   `json:"tcp_recovery_count,omitempty"`
-		DeliveredCE         uint64    `json:"tcp_delivered_ce"`
-		ReordSeen           uint64    `json:"tcp_reord_seen"`
-		RcvOOOPack          uint64    `json:"tcp_rcv_ooo_pack"`
-	}{
+	out := recordJSON{
 		r.Protocol, r.Family, r.Source, r.Direction,
 		ipString(r.Client.Addr), r.Client.Port, r.Client.Owner.PID, r.Client.Owner.Process,
 		r.Client.Owner.Service, r.Client.Owner.ContainerID,
 		ipString(r.Server.Addr), r.Server.Port, r.Server.Owner.PID, r.Server.Owner.Process,
-		r.Server.Owner.Service, r.Server.Owner.ContainerID,
+		r.Server.Owner.Service, r.Server.Owner.ContainerID, r.ServerDomain,
 		r.BytesSentByClient, r.BytesSentByServer, r.PacketsSentByClient, r.PacketsSentByServer,
-		r.RTTMicroSeconds, r.Retransmits, r.Established, r.Closed,
-		r.Refusals, r.Resets, r.Timeouts, r.Unreachables,
-		r.RTOCount, r.RecoveryCount, r.DeliveredCE, r.ReordSeen, r.RcvOOOPack,
-	})
+		nil,
+	}
+	if r.Protocol == "tcp" {
+		out.tcpJSON = &tcpJSON{
+			r.RTTMicroSeconds(), r.Retransmits, r.Established, r.Closed,
+			r.Refusals, r.Resets, r.Timeouts, r.Unreachables,
+			r.RTOCount, r.RecoveryCount, r.DeliveredCE, r.ReordSeen, r.RcvOOOPack,
+		}
+	}
+	return json.Marshal(out)
 }
 
 func ipString(a netip.Addr) string {

@@ -20,6 +20,7 @@ const (
 	ReasonCapability Reason = "capability" // the process lacks a capability
 	ReasonLockdown   Reason = "lockdown"   // kernel lockdown in confidentiality mode
 	ReasonSeccomp    Reason = "seccomp"    // a filter on the process refuses bpf()
+	ReasonCgroup     Reason = "cgroup"     // no control groups of version 2 (UDP only)
 	ReasonOther      Reason = "other"      // see Err
 )
 
@@ -107,6 +108,18 @@ func explain(err error, f facts) *Refusal {
 		return &Refusal{ReasonOther, "bpf() is refused although the capabilities are there (a security module, or a user namespace other than the first)", err}
 	}
 	return &Refusal{ReasonOther, err.Error(), err}
+}
+
+// explainUDP finds what keeps UDP from being counted where TCP is.
+func explainUDP(err error, f facts) *Refusal {
+	refused := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
+	switch {
+	case errors.Is(err, errNoCgroup2):
+		return &Refusal{ReasonCgroup, "no control groups of version 2 are mounted", err}
+	case refused && !f.has(unix.CAP_NET_ADMIN) && !f.has(unix.CAP_SYS_ADMIN):
+		return &Refusal{ReasonCapability, "the process lacks CAP_NET_ADMIN", err}
+	}
+	return explain(err, f)
 }
 
 func kernelRelease() string {

@@ -14,9 +14,6 @@ import (
 	"socktally/bpf"
 )
 
-// batchSize is how many rows one system call brings.
-const batchSize = 2048
-
 // minHandshakes is how many connections within the host may be about to be established at once. A
 // server whose client has been forgotten looks like one whose client is elsewhere, and is counted
 // as a flow of its own.
@@ -25,18 +22,10 @@ const minHandshakes = 8192
 // tracer counts by the programs of package bpf.
 type tracer struct {
 	objects bpf.FlowsObjects
-	// tables take turns: objects.Flows holds one of them, which the programs fill.
-	tables [2]*ebpf.Map
-	filled int
-	walk   *link.Iter
+	turns   turns
+	walk    *link.Iter
 	// attached are the links that must go before the maps do.
 	attached []io.Closer
-	batch    struct {
-		keys  []bpf.FlowsFlowKey
-		flows []bpf.FlowsFlow
-	}
-	// drained is what has been taken out of a table and not delivered yet.
-	drained []row
 }
 
 func openTracer(o Options) (source, Source, error) {
@@ -52,35 +41,30 @@ func (t *tracer) open(o Options) error {
 	if err != nil {
 		return err
 	}
-	table := spec.Maps[bpf.FlowsMapFlows].InnerMap
-	table.MaxEntries = uint32(o.MaxFlows + len(overflowKeys()))
+	sizeTables(spec.Maps[bpf.FlowsMapFlows], o.MaxFlows)
 	spec.Maps[bpf.FlowsMapHandshakes].MaxEntries = uint32(max(o.MaxFlows, minHandshakes))
-	if o.Scope == NetNS {
-		own, err := netnsID(ownNetns(o.Proc))
-		if err != nil {
-			return err
-		}
-		if err := spec.Variables[bpf.FlowsVarOnlyNetns].Set(own); err != nil {
-			return err
-		}
+	if err := setScope(spec.Variables[bpf.FlowsVarOnlyNetns], o); err != nil {
+		return err
 	}
 	if err := spec.LoadAndAssign(&t.objects, nil); err != nil {
 		return err
 	}
-	for i := range t.tables {
-		if t.tables[i], err = ebpf.NewMap(table); err != nil {
-			return err
-		}
-		if err := fillOverflow(t.tables[i]); err != nil {
-			return err
-		}
-	}
-	if err := t.objects.Flows.Put(uint32(0), t.tables[0]); err != nil {
+	if err := t.turns.open(t.objects.Flows, spec.Maps[bpf.FlowsMapFlows].InnerMap); err != nil {
 		return err
 	}
-	t.batch.keys = make([]bpf.FlowsFlowKey, batchSize)
-	t.batch.flows = make([]bpf.FlowsFlow, batchSize)
 	return t.attach(o)
+}
+
+// setScope tells the programs of which namespace alone the sockets are counted, if of one.
+func setScope(onlyNetns *ebpf.VariableSpec, o Options) error {
+	if o.Scope != NetNS {
+		return nil
+	}
+	own, err := netnsID(ownNetns(o.Proc))
+	if err != nil {
+		return err
+	}
+	return onlyNetns.Set(own)
 }
 
 func (t *tracer) attach(o Options) error {
@@ -99,7 +83,7 @@ func (t *tracer) attach(o Options) error {
 	return err
 }
 
-// rows walks the live sockets, lets the programs fill the other table, and empties this one.
+// rows walks the live sockets, so that the table holds all that was done, and empties it.
 func (t *tracer) rows(ctx context.Context) ([]row, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -107,46 +91,7 @@ func (t *tracer) rows(ctx context.Context) ([]row, error) {
 	if err := runIter(t.walk); err != nil {
 		return nil, fmt.Errorf("walk sockets: %w", err)
 	}
-	full := t.tables[t.filled]
-	// The kernel returns from this when no program uses the full table any more.
-	if err := t.objects.Flows.Put(uint32(0), t.tables[1-t.filled]); err != nil {
-		return nil, fmt.Errorf("exchange flow tables: %w", err)
-	}
-	t.filled = 1 - t.filled
-	if err := t.drain(full); err != nil {
-		return nil, fmt.Errorf("read flow table: %w", err)
-	}
-	if err := fillOverflow(full); err != nil {
-		return nil, err
-	}
-	rows := t.drained
-	t.drained = nil
-	return rows, nil
-}
-
-func (t *tracer) drain(table *ebpf.Map) error {
-	var cursor ebpf.MapBatchCursor
-	for {
-		n, err := table.BatchLookupAndDelete(&cursor, t.batch.keys, t.batch.flows, nil)
-		for i := range n {
-			t.drained = append(t.drained, row{t.batch.keys[i], t.batch.flows[i]})
-		}
-		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func fillOverflow(table *ebpf.Map) error {
-	for _, k := range overflowKeys() {
-		if err := table.Put(k, bpf.FlowsFlow{}); err != nil {
-			return fmt.Errorf("fill flow table: %w", err)
-		}
-	}
-	return nil
+	return t.turns.take()
 }
 
 // runIter runs an iterator's program over everything there is. It prints nothing; what is read is
@@ -170,28 +115,17 @@ func runIter(iter *link.Iter) error {
 }
 
 func (t *tracer) losses() (Losses, error) {
-	var counts [bpf.FlowsLossLOSS_KINDS]uint64
-	for kind := range counts {
-		var perCPU []uint64
-		if err := t.objects.Losses.Lookup(uint32(kind), &perCPU); err != nil {
-			return Losses{}, fmt.Errorf("read losses: %w", err)
-		}
-		for _, n := range perCPU {
-			counts[kind] += n
-		}
+	losses, err := countLosses(t.objects.Losses)
+	if err != nil {
+		return Losses{}, err
 	}
 	// An event that the opening program did not see is one that it would have passed over.
 	stats, err := t.objects.SocketChanged.Stats()
 	if err != nil {
 		return Losses{}, fmt.Errorf("read losses: %w", err)
 	}
-	return Losses{
-		StorageRefused: counts[bpf.FlowsLossLOSS_STORAGE],
-		TableFull:      counts[bpf.FlowsLossLOSS_TABLE_FULL],
-		Untracked:      counts[bpf.FlowsLossLOSS_UNTRACKED],
-		Uncounted:      counts[bpf.FlowsLossLOSS_UNCOUNTED],
-		Missed:         stats.RecursionMisses,
-	}, nil
+	losses.Missed = stats.RecursionMisses
+	return losses, nil
 }
 
 func (t *tracer) countsRTOs() bool {
@@ -217,10 +151,6 @@ func (t *tracer) close() error {
 	if t.walk != nil {
 		errs = append(errs, t.walk.Close())
 	}
-	for _, table := range t.tables {
-		if table != nil {
-			errs = append(errs, table.Close())
-		}
-	}
-	return errors.Join(append(errs, t.objects.Close())...)
+	errs = append(errs, t.turns.close(), t.objects.Close())
+	return errors.Join(errs...)
 }

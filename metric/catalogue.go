@@ -125,7 +125,7 @@ var catalogue = []Definition{
 	{FlowReset, Count, Connection, Setting, -1, "flow reset", "TCP connections that ended because an end on this host received a reset."},
 	{FlowTimeout, Count, Connection, Setting, -1, "flow timeout", "TCP connections and attempts that ended with ETIMEDOUT."},
 	{FlowUnreachable, Count, Connection, Setting, -1, "flow unreachable", "TCP connections and attempts that ended with EHOSTUNREACH, ENETUNREACH or the like."},
-	{FlowRTT, Gauge, Second, Setting, -1, "flow rtt", "Smoothed TCP round trip time (srtt_us), the mean over the flows of the interval, weighted by their packets."},
+	{FlowRTT, Gauge, Second, Setting, -1, "flow rtt", "Smoothed TCP round trip time (srtt_us), the mean over the sockets that had traffic in the interval."},
 
 	{FlowTallies, Count, None, Process, 0, "flow tallies", "Tallies of the flows, failed ones included."},
 	{FlowTalliesFailed, Count, None, Process, -1, "flow tallies failed", "Tallies of the flows that failed; the next one has what they could not read."},

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Dual MIT/GPL */
+/* Copies of DNS packets for user space, which reads what is in them. */
+#ifndef SOCKTALLY_DNS_H
+#define SOCKTALLY_DNS_H
+
+#define DNS_PORTS 4
+#define DNS_SHORT 128 /* most queries, and many answers, are no longer */
+#define DNS_LONG 512
+#define DNS_RING (2 << 20)
+#define DNS_WAKEUP (DNS_RING / 4) /* user space looks from time to time, and at once for so much */
+
+/* One packet, followed by what of it was copied. */
+struct dns_packet {
+	__u8 comm[16];
+	__u64 time;
+	struct tuple tuple;
+	__u64 cgroup;
+	__u32 pid;
+	__u32 netns;
+	__u16 size; /* of the copy */
+	__u8 is_server; /* the socket is the server's */
+	__u8 out;
+	__u32 pad;
+};
+
+struct dns_short {
+	struct dns_packet packet;
+	__u8 copy[DNS_SHORT];
+};
+
+struct dns_long {
+	struct dns_packet packet;
+	__u8 copy[DNS_LONG];
+};
+
+const struct dns_packet *unused_dns_packet __attribute__((unused));
+
+/* Settings, written before load: ports in host byte order, 0 for none. */
+const volatile __u16 dns_ports[DNS_PORTS] = {};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, DNS_RING);
+} dns_packets SEC(".maps");
+
+static __always_inline bool is_dns_port(__u16 port)
+{
+	for (int i = 0; i < DNS_PORTS; i++)
+		if (dns_ports[i] && dns_ports[i] == port)
+			return 1;
+	return 0;
+}
+
+static __always_inline void describe_dns(struct dns_packet *p, const struct flow_key *key,
+					 const struct flow *flow, const struct tuple *t, bool out,
+					 __u32 size)
+{
+	p->time = bpf_ktime_get_ns();
+	p->tuple = *t;
+	p->cgroup = key->cgroup;
+	p->pid = key->pid;
+	p->netns = key->netns;
+	p->size = size;
+	p->is_server = key->role == ROLE_SERVER;
+	p->out = out;
+	p->pad = 0;
+	__builtin_memcpy(p->comm, flow->comm, sizeof(p->comm));
+}
+
+static __always_inline __u64 wakeup(void)
+{
+	return bpf_ringbuf_query(&dns_packets, BPF_RB_AVAIL_DATA) >= DNS_WAKEUP ? BPF_RB_FORCE_WAKEUP :
+										 BPF_RB_NO_WAKEUP;
+}
+
+#define COPY_DNS(type, limit)                                                                      \
+	do {                                                                                       \
+		struct type *to = bpf_ringbuf_reserve(&dns_packets, sizeof(*to), 0);               \
+		if (!to) {                                                                         \
+			lose(LOSS_DNS);                                                            \
+			return;                                                                    \
+		}                                                                                  \
+		__u32 n = size < limit ? size : limit;                                             \
+		describe_dns(&to->packet, key, flow, t, out, n);                                   \
+		if (n < 1 || n > limit || bpf_skb_load_bytes(skb, at, to->copy, n)) {              \
+			lose(LOSS_DNS);                                                            \
+			bpf_ringbuf_discard(to, BPF_RB_NO_WAKEUP);                                 \
+			return;                                                                    \
+		}                                                                                  \
+		bpf_ringbuf_submit(to, wakeup());                                                  \
+	} while (0)
+
+/* Where both ends are here the client's socket has shown the packet already. */
+static __always_inline void copy_dns(struct __sk_buff *skb, const struct flow_key *key,
+				     const struct flow *flow, const struct tuple *t, bool out,
+				     __u32 at, __u32 size)
+{
+	if (!is_dns_port(t->remote_port) && !is_dns_port(t->local_port))
+		return;
+	if (key->role == ROLE_SERVER && key->peer_is_local)
+		return;
+	if (size <= DNS_SHORT)
+		COPY_DNS(dns_short, DNS_SHORT);
+	else
+		COPY_DNS(dns_long, DNS_LONG);
+}
+
+#endif

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Dual MIT/GPL */
+/* A packet as the programs on control groups see it, from the IP header on, and its socket. */
+#ifndef SOCKTALLY_PACKET_H
+#define SOCKTALLY_PACKET_H
+
+/* Kernel ABI, from linux/bpf.h, as far as it is read. */
+struct bpf_sock {
+	__u32 bound_dev_if;
+	__u32 family;
+	__u32 type;
+	__u32 protocol;
+	__u32 mark;
+	__u32 priority;
+	__u32 src_ip4;
+	__u32 src_ip6[4];
+	__u32 src_port; /* host byte order */
+	__be16 dst_port;
+	__u16 pad;
+	__u32 dst_ip4;
+	__u32 dst_ip6[4];
+	__u32 state;
+	__s32 rx_queue_mapping;
+};
+
+struct __sk_buff {
+	__u32 len;
+	__u32 unread1[18];
+	__u32 data;
+	__u32 data_end;
+	__u32 unread2[19];
+	__u32 wire_len;
+	__u32 gso_segs;
+	struct bpf_sock *sk;
+	__u32 gso_size;
+};
+
+_Static_assert(__builtin_offsetof(struct __sk_buff, data) == 76, "as the kernel has it");
+_Static_assert(__builtin_offsetof(struct __sk_buff, gso_segs) == 164, "as the kernel has it");
+_Static_assert(__builtin_offsetof(struct __sk_buff, sk) == 168, "as the kernel has it");
+_Static_assert(__builtin_offsetof(struct bpf_sock, state) == 72, "as the kernel has it");
+
+enum {
+	SOCK_DGRAM = 2,
+};
+
+enum {
+	IPPROTO_HOPOPTS = 0,
+	IPPROTO_TCP = 6,
+	IPPROTO_UDP = 17,
+	IPPROTO_ROUTING = 43,
+	IPPROTO_DSTOPTS = 60,
+};
+
+#define IPV4_HEADER 20
+#define IPV6_HEADER 40
+#define UDP_HEADER 8
+#define IPV6_EXTENSIONS 4 /* headers between IPv6's and UDP's that are looked behind */
+
+struct udp_ports {
+	__be16 source;
+	__be16 destination;
+};
+
+struct extension {
+	__u8 next;
+	__u8 length; /* in units of 8 bytes, the first not counted */
+};
+
+/* Addresses and ports as the socket sees them: of this end and of the other. */
+struct tuple {
+	__u8 local[16];
+	__u8 remote[16];
+	__u32 netns; /* only for addresses that mean another host in another namespace */
+	__u16 local_port;
+	__u16 remote_port;
+};
+
+static __always_inline __u32 behind_extensions(struct __sk_buff *skb, __u8 next)
+{
+	struct extension header;
+	__u32 at = IPV6_HEADER;
+
+	for (int i = 0; i < IPV6_EXTENSIONS; i++) {
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS)
+			return 0;
+		if (bpf_skb_load_bytes(skb, at, &header, sizeof(header)))
+			return 0;
+		next = header.next;
+		at += 8 + 8 * header.length;
+		if (next == IPPROTO_UDP)
+			return at;
+	}
+	return 0;
+}
+
+/* Where the UDP header begins; 0 if there is none. For TCP this ends after one byte compared. */
+static __always_inline __u32 udp_header_at(struct __sk_buff *skb)
+{
+	const __u8 *data = (void *)(unsigned long)skb->data;
+	const void *end = (void *)(unsigned long)skb->data_end;
+
+	if ((void *)(data + IPV4_HEADER) > end)
+		return 0;
+	if (data[0] >> 4 == 4)
+		return data[9] == IPPROTO_UDP ? (data[0] & 15) * 4 : 0;
+	if (data[6] == IPPROTO_TCP)
+		return 0;
+	return data[6] == IPPROTO_UDP ? IPV6_HEADER : behind_extensions(skb, data[6]);
+}
+
+static __always_inline void copy_words(__u8 *to, const __u8 *from)
+{
+	const __u32 *in = (const __u32 *)from;
+	__u32 *out = (__u32 *)to;
+
+	out[0] = in[0];
+	out[1] = in[1];
+	out[2] = in[2];
+	out[3] = in[3];
+}
+
+static __always_inline bool packet_tuple(struct __sk_buff *skb, __u32 udp_at, bool out, struct tuple *t)
+{
+	const __u8 *data = (void *)(unsigned long)skb->data;
+	const void *end = (void *)(unsigned long)skb->data_end;
+	__u8 *source = out ? t->local : t->remote, *destination = out ? t->remote : t->local;
+	struct udp_ports ports;
+
+	if (bpf_skb_load_bytes(skb, udp_at, &ports, sizeof(ports)))
+		return 0;
+	t->local_port = bpf_ntohs(out ? ports.source : ports.destination);
+	t->remote_port = bpf_ntohs(out ? ports.destination : ports.source);
+	if ((void *)(data + IPV4_HEADER) > end)
+		return 0;
+	if (data[0] >> 4 == 4) {
+		map_ipv4(source, *(const __u32 *)(data + 12));
+		map_ipv4(destination, *(const __u32 *)(data + 16));
+		return 1;
+	}
+	if ((void *)(data + IPV6_HEADER) > end)
+		return 0;
+	copy_words(source, data + 8);
+	copy_words(destination, data + 24);
+	return 1;
+}
+
+/* A connected socket knows its two ends itself. What translates addresses on this host changes them
+ * in the packets that leave, and not in those that come back. */
+static __always_inline bool socket_tuple(const struct bpf_sock *sk, struct tuple *t)
+{
+	__u32 *local = (__u32 *)t->local, *remote = (__u32 *)t->remote;
+
+	if (sk->state != TCP_ESTABLISHED || !sk->dst_port)
+		return 0;
+	t->local_port = sk->src_port;
+	t->remote_port = bpf_ntohs(sk->dst_port);
+	if (sk->family == AF_INET) {
+		map_ipv4(t->local, sk->src_ip4);
+		map_ipv4(t->remote, sk->dst_ip4);
+		return 1;
+	}
+	local[0] = sk->src_ip6[0];
+	local[1] = sk->src_ip6[1];
+	local[2] = sk->src_ip6[2];
+	local[3] = sk->src_ip6[3];
+	remote[0] = sk->dst_ip6[0];
+	remote[1] = sk->dst_ip6[1];
+	remote[2] = sk->dst_ip6[2];
+	remote[3] = sk->dst_ip6[3];
+	return 1;
+}
+
+/* One buffer may hold many datagrams of one size, the last perhaps shorter (UDP_SEGMENT, UDP_GRO). */
+static __always_inline __u32 datagrams(const struct __sk_buff *skb, __u32 payload)
+{
+	if (skb->gso_segs)
+		return skb->gso_segs;
+	return skb->gso_size ? (payload + skb->gso_size - 1) / skb->gso_size : 1;
+}
+
+#endif

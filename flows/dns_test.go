@@ -1,0 +1,345 @@
+package flows
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
+
+	"socktally/dns"
+)
+
+// needProgram skips a test that needs a program of another's, or fails it where it has to run.
+func needProgram(t testing.TB, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			if os.Getenv("SOCKTALLY_TEST_PRIVILEGED") == "1" {
+				t.Fatal(err)
+			}
+			t.Skip(err)
+		}
+	}
+}
+
+// dnsmasq answers yes.invalid with an address, no.invalid with NXDOMAIN, and refuses all else. What
+// is returned stops it and gives what it says that it answered, from its own statistics.
+func (ns *namespace) dnsmasq(addresses ...string) (stop func() (answered uint64)) {
+	ns.t.Helper()
+	needProgram(ns.t, "dnsmasq")
+	log := filepath.Join(ns.t.TempDir(), "log")
+	args := []string{"--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--user=root",
+		"--pid-file=", "--bind-interfaces", "--except-interface=none", "--cache-size=0", "--log-facility=" + log,
+		"--address=/yes.invalid/192.0.2.1", "--address=/yes.invalid/2001:db8::1", "--local=/no.invalid/",
+		"--no-negcache", "--dns-forward-max=10000"}
+	for _, a := range addresses {
+		args = append(args, "--listen-address="+a)
+	}
+	cmd := exec.Command("dnsmasq", args...)
+	cmd.Stderr = os.Stderr
+	ns.do(cmd.Start)
+	ns.t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	lines := func(pattern string) []string {
+		text, _ := os.ReadFile(log)
+		return regexp.MustCompile(pattern).FindStringSubmatch(string(text))
+	}
+	await := func(pattern string) []string {
+		for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+			if found := lines(pattern); found != nil {
+				return found
+			}
+		}
+		ns.t.Fatalf("dnsmasq did not say %q", pattern)
+		return nil
+	}
+	await("started, version")
+	return func() uint64 {
+		cmd.Process.Signal(unix.SIGUSR1)
+		n, _ := strconv.ParseUint(await(`queries answered locally (\d+)`)[1], 10, 64)
+		return n
+	}
+}
+
+// tallyDNS tallies once and returns the records of one server, summed by name and type.
+func tallyDNS(t testing.TB, c *Counter, server string) (map[string]dns.Counts, []DNSRecord) {
+	t.Helper()
+	all, err := c.TallyDNS(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums := make(map[string]dns.Counts)
+	var records []DNSRecord
+	for _, r := range all {
+		if r.Server.Addr != netip.MustParseAddr(server) {
+			continue
+		}
+		records = append(records, r)
+		s := sums[r.Name+" "+r.Type]
+		s.Requests += r.Requests
+		s.Successes += r.Successes
+		s.NXDomain += r.NXDomain
+		s.ServFail += r.ServFail
+		s.OtherFailures += r.OtherFailures
+		s.Timeouts += r.Timeouts
+		sums[r.Name+" "+r.Type] = s
+	}
+	return sums, records
+}
+
+// The counts are those of the server's own statistics and of the client's.
+func TestDNSAgainstDnsmasq(t *testing.T) {
+	needProgram(t, "dnsperf")
+	client, server := newWire(t)
+	answered := server.dnsmasq(serverIPv4)
+	counter := openUDPFor(t, Options{Mode: EBPF})
+	queries := 100_000
+	if testing.Short() {
+		queries = 5000
+	}
+	file := filepath.Join(t.TempDir(), "queries")
+	write(t, file, "yes.invalid A\nYES.invalid AAAA\na.no.invalid A\nelsewhere.invalid A\n")
+	out := client.command("", "dnsperf", "-s", serverIPv4, "-d", file, "-n", strconv.Itoa(queries/4), "-c", "20", "-q", "50", "-t", "20")
+	number := func(name string) uint64 {
+		found := regexp.MustCompile(name + `\s*:?\s+(\d+)`).FindStringSubmatch(out)
+		if found == nil {
+			t.Fatalf("no %s in %s", name, out)
+		}
+		n, _ := strconv.ParseUint(found[1], 10, 64)
+		return n
+	}
+	sums, records := tallyDNS(t, counter, serverIPv4)
+	var all dns.Counts
+	for _, s := range sums {
+		all.Requests += s.Requests
+		all.Successes += s.Successes
+		all.NXDomain += s.NXDomain
+		all.OtherFailures += s.OtherFailures
+	}
+	if all.Requests != uint64(queries) || all.Requests != number("Queries sent") || all.Requests != answered() {
+		t.Errorf("%d requests; the client counts %d, the server %d", all.Requests, number("Queries sent"), answered())
+	}
+	for code, got := range map[string]uint64{
+		"NOERROR": all.Successes, "NXDOMAIN": all.NXDomain, "REFUSED": all.OtherFailures,
+	} {
+		if want := number(code); got != want {
+			t.Errorf("%s: %d, the client counts %d", code, got, want)
+		}
+	}
+	for _, name := range []string{"yes.invalid A", "yes.invalid AAAA", "a.no.invalid A", "elsewhere.invalid A"} {
+		if got := sums[name].Requests; got != uint64(queries)/4 {
+			t.Errorf("%s: %d", name, got)
+		}
+	}
+	for _, r := range records {
+		if r.Client.Owner.Process != "dnsperf" {
+			t.Errorf("got %+v", r)
+		}
+	}
+	took, err := strconv.ParseFloat(regexp.MustCompile(`Average Latency \(s\):\s+([0-9.]+)`).FindStringSubmatch(out)[1], 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var latency dns.Latency
+	for _, r := range records {
+		latency.Merge(&r.SuccessLatency)
+		latency.Merge(&r.FailureLatency)
+	}
+	t.Logf("%d queries at %d a second; latency: median %d us, the client's mean %.0f us", queries,
+		number("Queries per second"), latency.Percentile(50), took*1e6)
+	wantNoLosses(t, counter)
+}
+
+// dig's queries, by IPv4 and IPv6, with and without EDNS; the server's owner; the name of what is
+// then spoken to.
+func TestDNSWithDig(t *testing.T) {
+	needProgram(t, "dig")
+	client, server := newWire(t)
+	server.dnsmasq(serverIPv4, serverIPv6)
+	counter := openUDPFor(t, Options{Mode: EBPF})
+	for _, at := range []string{serverIPv4, serverIPv6} {
+		for _, args := range [][]string{{"+noedns", "yes.invalid", "A"}, {"yes.invalid", "A"}, {"x.no.invalid", "MX"}, {"other.invalid", "TXT"}} {
+			client.command("", "dig", append([]string{"@" + at, "+tries=1"}, args...)...)
+		}
+		sums, records := tallyDNS(t, counter, at)
+		if s := sums["yes.invalid A"]; s.Requests != 2 || s.Successes != 2 {
+			t.Errorf("%s: got %+v", at, s)
+		}
+		if s := sums["x.no.invalid MX"]; s.Requests != 1 || s.NXDomain != 1 {
+			t.Errorf("%s: got %+v", at, s)
+		}
+		if s := sums["other.invalid TXT"]; s.Requests != 1 || s.OtherFailures != 1 {
+			t.Errorf("%s: got %+v", at, s)
+		}
+		for _, r := range records {
+			if !strings.HasPrefix(r.Client.Owner.Process, "dig") && !strings.HasPrefix(r.Client.Owner.Process, "isc") {
+				t.Errorf("client %+v", r.Client)
+			}
+		}
+	}
+	// 192.0.2.1 is what yes.invalid was said to be.
+	client.command("", "ip", "route", "add", "192.0.2.1", "via", serverIPv4)
+	c := client.dialUDP("udp4", "192.0.2.1:9")
+	c.Write([]byte{1})
+	_, records := tallyUDP(t, counter, 9)
+	if len(records) != 1 || records[0].ServerDomain != "yes.invalid" {
+		t.Errorf("got %+v", records)
+	}
+	// The flows to the server tell who serves.
+	client.command("", "dig", "@"+serverIPv4, "yes.invalid")
+	tallyUDP(t, counter, 53)
+	_, of := tallyDNS(t, counter, serverIPv4)
+	if len(of) != 1 || of[0].Server.Owner.Process != "dnsmasq" {
+		t.Errorf("got %+v", of)
+	}
+	wantNoLosses(t, counter)
+}
+
+func query(t testing.TB, id uint16, name string) []byte {
+	t.Helper()
+	m := dnsmessage.Message{
+		Header:    dnsmessage.Header{ID: id},
+		Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName(name), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}},
+	}
+	packet, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packet
+}
+
+// Queries to nobody time out; a client on another host is seen at the server; the ports are a setting.
+func TestDNSTimeoutsPortsAndServers(t *testing.T) {
+	client, server := newWire(t)
+	options := Options{Mode: EBPF, Scope: NetNS, DNSPorts: []uint16{5300}, DNSTimeout: 300 * time.Millisecond}
+	atClient, atServer := openIn(t, client, options), openIn(t, server, options)
+	needUDP(t, atClient)
+	s := server.listenUDP("udp4", addrPort(serverIPv4, 5300))
+	elsewhere := server.listenUDP("udp4", addrPort(serverIPv4, 53))
+	c := client.dialUDP("udp4", s.LocalAddr().String())
+	for id := range uint16(3) {
+		c.Write(query(t, id, "q.invalid."))
+		buffer := make([]byte, 512)
+		n, from, err := s.ReadFromUDPAddrPort(buffer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id > 0 {
+			continue
+		}
+		buffer[2] |= 0x80 // a response
+		s.WriteToUDPAddrPort(buffer[:n], from)
+		c.Read(buffer)
+	}
+	c.Write([]byte("not DNS"))
+	client.dialUDP("udp4", elsewhere.LocalAddr().String()).Write(query(t, 7, "unseen.invalid."))
+	time.Sleep(1500 * time.Millisecond)
+	for where, counter := range map[string]*Counter{"client": atClient, "server": atServer} {
+		sums, records := tallyDNS(t, counter, serverIPv4)
+		got := sums["q.invalid A"]
+		if len(sums) != 1 || got.Requests != 3 || got.Successes != 1 || got.Timeouts != 2 {
+			t.Errorf("%s: got %+v", where, sums)
+		}
+		for _, r := range records {
+			if (r.Client.Owner.PID != 0) != (where == "client") || (r.Server.Owner.PID != 0) != (where == "server") ||
+				r.Client.Addr.String() != clientIPv4 {
+				t.Errorf("%s: got %+v", where, r)
+			}
+		}
+		if l, err := counter.Losses(); err != nil || l.DNSMalformed != 1 {
+			t.Errorf("%s: losses %+v, %v", where, l, err)
+		}
+	}
+}
+
+// More comes than is read: what finds no room is counted.
+func TestDNSRingIsFull(t *testing.T) {
+	ns := newNamespace(t)
+	counter := openIn(t, ns, Options{Mode: EBPF, Scope: NetNS})
+	needUDP(t, counter)
+	s := ns.listenUDP("udp4", "127.0.0.1:53")
+	c := ns.dialUDP("udp4", s.LocalAddr().String())
+	d := counter.udp.dns
+	d.mu.Lock() // the reader waits
+	const n = 30_000
+	packet := query(t, 1, "full.invalid.")
+	for i := range n {
+		packet[0], packet[1] = byte(i>>8), byte(i)
+		if _, err := c.Write(packet); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	d.mu.Unlock()
+	sums, _ := tallyDNS(t, counter, "127.0.0.1")
+	losses, err := counter.Losses()
+	if err != nil || losses.DNSDropped == 0 || sums["full.invalid A"].Requests+losses.DNSDropped != n {
+		t.Errorf("got %+v, losses %+v, %v", sums, losses, err)
+	}
+	if sum, _ := tallyUDP(t, counter, 53); sum.PacketsSentByClient != n {
+		t.Errorf("got %+v", sum)
+	}
+}
+
+func TestDNSIsLeftOut(t *testing.T) {
+	c := openUDPFor(t, Options{Mode: EBPF, DNSPorts: []uint16{}})
+	if _, err := c.TallyDNS(context.Background()); err == nil {
+		t.Error("DNS is tallied")
+	}
+}
+
+// The resolver of the C library and Go's ask as they like; what they ask is tallied.
+func TestDNSOfResolvers(t *testing.T) {
+	ns := newNamespace(t)
+	ns.dnsmasq("127.0.0.1")
+	counter := openIn(t, ns, Options{Mode: EBPF, Scope: NetNS})
+	needUDP(t, counter)
+	resolver := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (c net.Conn, err error) {
+		ns.do(func() error {
+			c, err = net.Dial("udp", "127.0.0.1:53")
+			return err
+		})
+		return c, err
+	}}
+	if _, err := resolver.LookupNetIP(context.Background(), "ip", "yes.invalid."); err != nil {
+		t.Fatal(err)
+	}
+	sums, _ := tallyDNS(t, counter, "127.0.0.1")
+	if sums["yes.invalid A"].Successes != 1 || sums["yes.invalid AAAA"].Successes != 1 {
+		t.Errorf("got %+v", sums)
+	}
+}
+
+func TestDNSRecordJSON(t *testing.T) {
+	r := DNSRecord{
+		Server: Endpoint{Addr: netip.MustParseAddr("192.0.2.53"), Port: 53}, Name: "a.invalid", Type: "A",
+		Counts: dns.Counts{Requests: 5, Successes: 2, NXDomain: 1, Timeouts: 2},
+	}
+	r.SuccessLatency.Add(3 * time.Millisecond)
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"dns_query":"a.invalid"`, `"dns_total_requests":5`, `"dns_failures":3`,
+		`"dns_responses.nxdomain":1`, `"dns_success_latency_percentile":{"p50":3000`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%s lacks %s", text, want)
+		}
+	}
+	if strings.Contains(string(text), "dns_failure_latency") {
+		t.Errorf("%s has the latency of no answer", text)
+	}
+}

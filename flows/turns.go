@@ -1,0 +1,125 @@
+package flows
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"socktally/bpf"
+)
+
+// batchSize is how many rows one system call brings.
+const batchSize = 2048
+
+// turns are two tables of flows: the programs fill one while the other is emptied.
+type turns struct {
+	// slot holds the table that the programs fill.
+	slot   *ebpf.Map
+	tables [2]*ebpf.Map
+	filled int
+	batch  struct {
+		keys  []bpf.FlowsFlowKey
+		flows []bpf.FlowsFlow
+	}
+	// drained is what has been taken out of a table and not delivered yet.
+	drained []row
+}
+
+// sizeTables makes room for maxFlows in each of the tables that a slot of this kind holds.
+func sizeTables(slot *ebpf.MapSpec, maxFlows int) {
+	slot.InnerMap.MaxEntries = uint32(maxFlows + len(overflowKeys()))
+}
+
+// open makes the two tables and puts one of them into the slot.
+func (t *turns) open(slot *ebpf.Map, table *ebpf.MapSpec) error {
+	t.slot = slot
+	for i := range t.tables {
+		var err error
+		if t.tables[i], err = ebpf.NewMap(table); err != nil {
+			return err
+		}
+		if err := fillOverflow(t.tables[i]); err != nil {
+			return err
+		}
+	}
+	t.batch.keys = make([]bpf.FlowsFlowKey, batchSize)
+	t.batch.flows = make([]bpf.FlowsFlow, batchSize)
+	return slot.Put(uint32(0), t.tables[0])
+}
+
+// take lets the programs fill the other table and returns what they put into this one. After an
+// error the next call returns what this one could not.
+func (t *turns) take() ([]row, error) {
+	full := t.tables[t.filled]
+	// The kernel returns from this when no program uses the full table any more.
+	if err := t.slot.Put(uint32(0), t.tables[1-t.filled]); err != nil {
+		return nil, fmt.Errorf("exchange flow tables: %w", err)
+	}
+	t.filled = 1 - t.filled
+	if err := t.drain(full); err != nil {
+		return nil, fmt.Errorf("read flow table: %w", err)
+	}
+	if err := fillOverflow(full); err != nil {
+		return nil, err
+	}
+	rows := t.drained
+	t.drained = nil
+	return rows, nil
+}
+
+func (t *turns) drain(table *ebpf.Map) error {
+	var cursor ebpf.MapBatchCursor
+	for {
+		n, err := table.BatchLookupAndDelete(&cursor, t.batch.keys, t.batch.flows, nil)
+		for i := range n {
+			t.drained = append(t.drained, row{t.batch.keys[i], t.batch.flows[i]})
+		}
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (t *turns) close() error {
+	var errs []error
+	for _, table := range t.tables {
+		if table != nil {
+			errs = append(errs, table.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func fillOverflow(table *ebpf.Map) error {
+	for _, k := range overflowKeys() {
+		if err := table.Put(k, bpf.FlowsFlow{}); err != nil {
+			return fmt.Errorf("fill flow table: %w", err)
+		}
+	}
+	return nil
+}
+
+// countLosses sums a map of losses over the CPUs.
+func countLosses(m *ebpf.Map) (Losses, error) {
+	var counts [bpf.FlowsLossLOSS_KINDS]uint64
+	for kind := range counts {
+		var perCPU []uint64
+		if err := m.Lookup(uint32(kind), &perCPU); err != nil {
+			return Losses{}, fmt.Errorf("read losses: %w", err)
+		}
+		for _, n := range perCPU {
+			counts[kind] += n
+		}
+	}
+	return Losses{
+		StorageRefused: counts[bpf.FlowsLossLOSS_STORAGE],
+		TableFull:      counts[bpf.FlowsLossLOSS_TABLE_FULL],
+		Untracked:      counts[bpf.FlowsLossLOSS_UNTRACKED],
+		Uncounted:      counts[bpf.FlowsLossLOSS_UNCOUNTED],
+		DNSDropped:     counts[bpf.FlowsLossLOSS_DNS],
+	}, nil
+}
