@@ -37,8 +37,11 @@ type Config struct {
 	Schedule     cron.Schedule
 	Scope        metric.Scope
 	// Flows is auto, ebpf, sockdiag or off. FlowsMax is how many flows an interval tells apart.
-	Flows             string
-	FlowsMax          int
+	Flows    string
+	FlowsMax int
+	// FlowsUDP says whether UDP is counted too, and with it DNS at DNSPorts, which is not nil.
+	FlowsUDP          bool
+	DNSPorts          []uint16
 	FlowsScheduleSpec string
 	FlowsSchedule     cron.Schedule
 	// FlowTags are what the metrics of flows are split by, each once and known to metric.KnownFlowTag;
@@ -124,6 +127,8 @@ func (c *checker) config(v variables) Config {
 		Scope:        metric.Scope(c.oneOf("SOCKTALLY_SCOPE", v.Scope, string(metric.Host), string(metric.NetNS))),
 		Flows:        c.oneOf("SOCKTALLY_FLOWS", v.Flows, "auto", "ebpf", "sockdiag", "off"),
 		FlowsMax:     c.number("SOCKTALLY_FLOWS_MAX", v.FlowsMax, 1, 1<<24),
+		FlowsUDP:     c.oneOf("SOCKTALLY_FLOWS_UDP", v.FlowsUDP, "on", "off") == "on",
+		DNSPorts:     c.dnsPorts(v.DNSPorts),
 		FlowTags:     c.flowTags(v.FlowTags),
 		NetworksFile: v.Networks,
 		Tags:         c.tags(v),

@@ -25,7 +25,9 @@ const lastTally = time.Second
 type flowCounter interface {
 	Source() flows.Source
 	Refusal() error
+	UDPRefusal() error
 	Tally(context.Context) ([]flows.Record, error)
+	TallyDNS(context.Context) ([]flows.DNSRecord, error)
 	Losses() (flows.Losses, error)
 	Close() error
 }
@@ -56,7 +58,10 @@ type flowTally struct {
 
 // FlowOptions returns what cfg asks of a flows.Counter. Its Flows is not "off".
 func FlowOptions(cfg config.Config) flows.Options {
-	o := flows.Options{Mode: flows.Mode(cfg.Flows), Scope: flows.Host, MaxFlows: cfg.FlowsMax}
+	o := flows.Options{
+		Mode: flows.Mode(cfg.Flows), Scope: flows.Host, MaxFlows: cfg.FlowsMax,
+		NoUDP: !cfg.FlowsUDP, DNSPorts: cfg.DNSPorts,
+	}
 	if cfg.Scope == metric.NetNS {
 		o.Scope = flows.NetNS
 	}
@@ -97,6 +102,9 @@ func (f *flowTally) open() bool {
 		attributes = append(attributes, "because", oneLine(why))
 	}
 	f.log.Info("flows are counted", attributes...)
+	if why := counter.UDPRefusal(); why != nil {
+		f.log.Warn("UDP and DNS are not counted", "because", oneLine(why))
+	}
 	return true
 }
 

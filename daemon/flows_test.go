@@ -22,6 +22,7 @@ type fakeCounter struct {
 	records []flows.Record
 	losses  flows.Losses
 	err     error
+	dns     []flows.DNSRecord
 	refusal error
 	closed  int
 }
@@ -37,6 +38,16 @@ func (c *fakeCounter) Tally(context.Context) ([]flows.Record, error) {
 	}
 	records := c.records
 	c.records = nil
+	return records, nil
+}
+
+func (c *fakeCounter) UDPRefusal() error { return nil }
+
+func (c *fakeCounter) TallyDNS(context.Context) ([]flows.DNSRecord, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	records := c.dns
+	c.dns = nil
 	return records, nil
 }
 

@@ -3,7 +3,6 @@ package flows
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"socktally/dns"
@@ -13,16 +12,15 @@ import (
 // one name and type. A record whose Name is dns.Other sums names that found no room; if it has no
 // addresses either, also clients and servers.
 type DNSRecord struct {
+	Protocol       string // "udp" or "tcp"
 	Client, Server Endpoint
 	Name           string // lower case, without the last dot
 	Type           string
 	dns.Counts
 }
 
-var errNoDNS = errors.New("DNS is not tallied")
-
-// TallyDNS returns what became of DNS queries by UDP since the last TallyDNS or since Open, in no
-// particular order. It fails where UDP or DNS is not counted: see UDPRefusal.
+// TallyDNS returns what became of DNS queries since the last TallyDNS or since Open, in no particular
+// order. It returns none where UDP or DNS is not counted: see UDPRefusal.
 func (c *Counter) TallyDNS(ctx context.Context) ([]DNSRecord, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -30,7 +28,7 @@ func (c *Counter) TallyDNS(ctx context.Context) ([]DNSRecord, error) {
 		return nil, errClosed
 	}
 	if c.udp == nil || c.udp.dns == nil {
-		return nil, errNoDNS
+		return nil, nil
 	}
 	if err := c.udp.dns.catchUp(ctx); err != nil {
 		return nil, fmt.Errorf("tally DNS: %w", err)
@@ -45,9 +43,10 @@ func (c *Counter) TallyDNS(ctx context.Context) ([]DNSRecord, error) {
 
 func (m *merger) dnsRecord(k dns.Key[dnsSocket], counts *dns.Counts) DNSRecord {
 	r := DNSRecord{
-		Client: Endpoint{Addr: k.Client},
-		Server: Endpoint{Addr: k.Server.Addr(), Port: k.Server.Port()},
-		Name:   k.Name, Type: k.Type, Counts: *counts,
+		Protocol: m.protocol,
+		Client:   Endpoint{Addr: k.Client},
+		Server:   Endpoint{Addr: k.Server.Addr(), Port: k.Server.Port()},
+		Name:     k.Name, Type: k.Type, Counts: *counts,
 	}
 	owner := m.describer.describe(k.Owner.owner)
 	if k.Owner.isServer {
@@ -113,7 +112,7 @@ func (r DNSRecord) MarshalJSON() ([]byte, error) {
 		SuccessLatency    *percentilesJSON `json:"dns_success_latency_percentile,omitempty"`
 		FailureLatency    *percentilesJSON `json:"dns_failure_latency_percentile,omitempty"`
 	}{
-		"udp", ipString(r.Client.Addr), r.Client.Owner.PID, r.Client.Owner.Process, r.Client.Owner.Service,
+		r.Protocol, ipString(r.Client.Addr), r.Client.Owner.PID, r.Client.Owner.Process, r.Client.Owner.Service,
 		r.Client.Owner.ContainerID,
 		ipString(r.Server.Addr), r.Server.Port, r.Server.Owner.PID, r.Server.Owner.Process, r.Server.Owner.Service,
 		r.Server.Owner.ContainerID,
