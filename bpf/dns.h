@@ -15,6 +15,7 @@ struct dns_packet {
 	__u64 time;
 	struct tuple tuple;
 	__u64 cgroup;
+	__u64 life;
 	__u32 pid;
 	__u32 netns;
 	__u16 size; /* of the copy */
@@ -58,6 +59,7 @@ static __always_inline void describe_dns(struct dns_packet *p, const struct flow
 	p->time = bpf_ktime_get_ns();
 	p->tuple = *t;
 	p->cgroup = key->cgroup;
+	p->life = key->life;
 	p->pid = key->pid;
 	p->netns = key->netns;
 	p->size = size;

@@ -117,7 +117,7 @@ func (d *dnsTracer) add(sample []byte) {
 		Time: p.Time, Client: local, Server: remote, NetNS: p.Netns, FromClient: p.Out != 0,
 		Payload: sample[dnsHeader:][:p.Size],
 	}
-	packet.Owner.owner = owned{pid: p.Pid, netns: p.Netns, cgroup: p.Cgroup, comm: p.Comm}
+	packet.Owner.owner = owned{pid: p.Pid, netns: p.Netns, life: p.Life, cgroup: p.Cgroup, comm: p.Comm}
 	if d.isServer(&p) {
 		packet.Client, packet.Server, packet.FromClient = remote, local, p.Out == 0
 		packet.Owner.isServer = true

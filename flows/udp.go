@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -32,18 +31,18 @@ type udpTracer struct {
 	attached []io.Closer
 }
 
-// openUDP begins to count UDP. cgroupNames is the map in which the programs note the names of
-// control groups.
-func openUDP(o Options, cgroupNames *ebpf.Map) (*udpTracer, error) {
+// openUDP begins to count UDP. processes are the maps by which the programs tell of processes, and which
+// are TCP's too.
+func openUDP(o Options, processes map[string]*ebpf.Map) (*udpTracer, error) {
 	t := &udpTracer{}
-	if err := t.open(o, cgroupNames); err != nil {
+	if err := t.open(o, processes); err != nil {
 		return nil, errors.Join(err, t.close())
 	}
 	return t, nil
 }
 
-func (t *udpTracer) open(o Options, cgroupNames *ebpf.Map) error {
-	root := cgroup2Mount(filepath.Join(o.Proc, "self/mountinfo"))
+func (t *udpTracer) open(o Options, processes map[string]*ebpf.Map) error {
+	root := cgroup2Mount(o.Proc)
 	if root == "" {
 		return errNoCgroup2
 	}
@@ -61,9 +60,7 @@ func (t *udpTracer) open(o Options, cgroupNames *ebpf.Map) error {
 	if err := spec.Variables[bpf.UdpVarDnsPorts].Set(ports); err != nil {
 		return err
 	}
-	err = spec.LoadAndAssign(&t.objects, &ebpf.CollectionOptions{
-		MapReplacements: map[string]*ebpf.Map{bpf.UdpMapCgroupNames: cgroupNames},
-	})
+	err = spec.LoadAndAssign(&t.objects, &ebpf.CollectionOptions{MapReplacements: processes})
 	if err != nil {
 		return err
 	}
