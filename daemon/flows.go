@@ -51,9 +51,12 @@ type flowTally struct {
 	mu      sync.Mutex // held during a tally
 	counter flowCounter
 	since   time.Time // the end of the last tally that succeeded
-	losses  flows.Losses
-	tally   trouble
-	losing  bool
+	dns     trouble
+	// dnsSince is what since is, for DNS.
+	dnsSince time.Time
+	losses   flows.Losses
+	tally    trouble
+	losing   bool
 }
 
 // FlowOptions returns what cfg asks of a flows.Counter. Its Flows is not "off".
@@ -97,6 +100,7 @@ func (f *flowTally) open() bool {
 		return false
 	}
 	f.counter, f.since = counter, time.Now()
+	f.dnsSince = f.since
 	attributes := []any{"source", string(counter.Source()), "schedule", f.cfg.FlowsScheduleSpec}
 	if why := counter.Refusal(); why != nil {
 		attributes = append(attributes, "because", oneLine(why))
@@ -149,6 +153,12 @@ func (f *flowTally) forward(ctx context.Context, to *forward.Forwarder, deadline
 	}
 	samples := f.splitter.Samples(records, now, now.Sub(f.since))
 	f.since = now
+	queries, err := f.counter.TallyDNS(ctx)
+	f.dns.log(f.log, err, "DNS could not be tallied", "DNS is tallied again")
+	if err == nil {
+		samples = append(samples, f.splitter.DNSSamples(queries, now, now.Sub(f.dnsSince))...)
+		f.dnsSince = now
+	}
 	f.countLosses(to)
 	samples = append(samples, metric.Sample{
 		Name: metric.FlowTallyDuration, Kind: metric.Gauge, Time: now, Value: time.Since(begin).Seconds(),
