@@ -39,6 +39,7 @@ type Splitter struct {
 	networks atomic.Pointer[Network]
 	flows    split[traffic, *traffic]
 	dns      split[queries, *queries]
+	current  view
 }
 
 // New returns a Splitter that has seen nothing.
@@ -89,9 +90,9 @@ func (s *Splitter) Samples(records []flows.Record, now time.Time, interval time.
 			s.flows.others().add(r)
 			continue
 		}
-		v := s.flowView(r)
-		s.flows.of(&v).add(r)
+		s.flows.of(s.flowView(r)).add(r)
 	}
+	s.current = view{} // holds on to no record
 	return s.flows.end(now, interval, metric.FlowContexts, metric.FlowCombinations)
 }
 
@@ -108,8 +109,8 @@ func (s *Splitter) DNSSamples(records []flows.DNSRecord, now time.Time, interval
 			s.dns.others().add(&r.Counts)
 			continue
 		}
-		v := s.dnsView(r)
-		s.dns.of(&v).add(&r.Counts)
+		s.dns.of(s.dnsView(r)).add(&r.Counts)
 	}
+	s.current = view{}
 	return s.dns.end(now, interval, metric.DNSContexts, metric.DNSCombinations)
 }

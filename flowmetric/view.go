@@ -22,17 +22,18 @@ type view struct {
 	networkTags []string
 }
 
-func (s *Splitter) flowView(r *flows.Record) view {
-	v := view{
+func (s *Splitter) flowView(r *flows.Record) *view {
+	s.current = view{
 		protocol: r.Protocol, family: r.Family, source: r.Source, direction: r.Direction,
 		client: &r.Client, server: &r.Server, serverDomain: r.ServerDomain,
 	}
-	s.look(&v)
-	return v
+	s.look(&s.current)
+	return &s.current
 }
 
-func (s *Splitter) dnsView(r *flows.DNSRecord) view {
-	v := view{
+func (s *Splitter) dnsView(r *flows.DNSRecord) *view {
+	v := &s.current
+	*v = view{
 		protocol: r.Protocol, family: "ipv6", source: flows.FromEBPF, direction: flows.Outgoing,
 		client: &r.Client, server: &r.Server, query: r.Name, queryType: r.Type,
 	}
@@ -45,7 +46,7 @@ func (s *Splitter) dnsView(r *flows.DNSRecord) view {
 	case there:
 		v.direction = flows.Incoming
 	}
-	s.look(&v)
+	s.look(v)
 	return v
 }
 
