@@ -72,6 +72,11 @@ func docker(t *testing.T) func(args ...string) string {
 	t.Cleanup(func() { // before it is killed, which would leave what it started
 		engine.signal(t, syscall.SIGTERM)
 		engine.wait(t)
+		if left := dir + "/exec/netns/default"; exists(left) { // which it leaves anyway
+			if err := syscall.Unmount(left, 0); err != nil {
+				t.Error(err)
+			}
+		}
 	})
 	run := func(args ...string) (string, error) {
 		out, err := exec.Command("/usr/bin/docker", append([]string{"-H", "unix://" + dir + "/sock"}, args...)...).CombinedOutput()
@@ -104,9 +109,19 @@ func visitFromContainer(t *testing.T, env []string, path string, args ...string)
 		t.Fatal(err)
 	}
 	run("import", empty, "empty")
-	create := []string{"create", "--network=host"}
+	// The groups of its containers are put under one that the engine leaves, too.
+	group := fmt.Sprintf("/socktally-test-%d", os.Getpid())
+	t.Cleanup(func() {
+		left, _ := filepath.Glob("/sys/fs/cgroup/*" + group)
+		for _, dir := range append(left, "/sys/fs/cgroup"+group) {
+			if err := os.Remove(dir); err != nil && exists(dir) {
+				t.Error(err)
+			}
+		}
+	})
+	create := []string{"create", "--network=host", "--cgroup-parent=" + group}
 	for _, dir := range []string{"/usr", "/lib", "/lib64"} {
-		if _, err := os.Stat(dir); err == nil {
+		if exists(dir) {
 			create = append(create, "--volume="+dir+":"+dir+":ro")
 		}
 	}
@@ -117,6 +132,11 @@ func visitFromContainer(t *testing.T, env []string, path string, args ...string)
 	run("start", "--attach", id)
 	run("rm", id)
 	return id
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // TestFlowsOfOwners has processes of every kind talk: servers with workers, clients that are gone at
