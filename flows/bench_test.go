@@ -222,7 +222,7 @@ func BenchmarkPacket(b *testing.B) {
 	client, server := newWire(b)
 	counter := openFor(b, Options{Mode: EBPF})
 	needUDP(b, counter)
-	programs := []*ebpf.Program{counter.udp.objects.UdpSent, counter.udp.objects.UdpReceived}
+	programs := []*ebpf.Program{counter.udp.objects.PacketSent, counter.udp.objects.PacketReceived}
 	measure := func(args ...string) float64 {
 		before := statsOf(b, programs)
 		iperf(client, server, args)
