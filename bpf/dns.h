@@ -6,6 +6,8 @@
 #define DNS_PORTS 4
 #define DNS_SHORT 128 /* most queries, and many answers, are no longer */
 #define DNS_LONG 512
+#define DNS_BULK 8192 /* of a segment of TCP, which may hold many messages */
+#define DNS_BULKS 8   /* copies of that size, of one segment */
 #define DNS_RING (2 << 20)
 #define DNS_WAKEUP (DNS_RING / 4) /* user space looks from time to time, and at once for so much */
 
@@ -35,6 +37,11 @@ struct dns_short {
 struct dns_long {
 	struct dns_packet packet;
 	__u8 copy[DNS_LONG];
+};
+
+struct dns_bulk {
+	struct dns_packet packet;
+	__u8 copy[DNS_BULK];
 };
 
 const struct dns_packet *unused_dns_packet __attribute__((unused));
@@ -106,12 +113,19 @@ static __always_inline __u64 wakeup(void)
 		bpf_ringbuf_submit(to, wakeup());                                                  \
 	} while (0)
 
+static __always_inline void copy_dns_bulk(struct __sk_buff *skb, __u32 at, const struct dns_packet *p)
+{
+	COPY_DNS(dns_bulk, DNS_BULK);
+}
+
 static __always_inline void copy_dns(struct __sk_buff *skb, __u32 at, const struct dns_packet *p)
 {
 	if (p->length <= DNS_SHORT)
 		COPY_DNS(dns_short, DNS_SHORT);
-	else
+	else if (p->length <= DNS_LONG || !p->is_tcp)
 		COPY_DNS(dns_long, DNS_LONG);
+	else
+		copy_dns_bulk(skb, at, p);
 }
 
 #endif

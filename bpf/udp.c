@@ -228,7 +228,7 @@ static __attribute__((noinline)) int copy_segment(struct __sk_buff *skb, __u32 t
 	struct tcp_header header;
 	struct tracked *owner;
 	struct bpf_sock *sk = skb->sk;
-	__u32 payload_at;
+	__u32 payload_at, length;
 
 	if (!sk)
 		return 1;
@@ -248,7 +248,6 @@ static __attribute__((noinline)) int copy_segment(struct __sk_buff *skb, __u32 t
 	packet.netns = netns_by_address(sk);
 	if (addresses_are_private(packet.tuple.local, packet.tuple.remote))
 		packet.tuple.netns = packet.netns;
-	packet.length = skb->len - payload_at;
 	packet.sequence = bpf_ntohl(header.sequence);
 	packet.cgroup = owner->cgroup;
 	packet.pid = owner->pid;
@@ -256,7 +255,20 @@ static __attribute__((noinline)) int copy_segment(struct __sk_buff *skb, __u32 t
 	packet.out = out;
 	packet.is_tcp = 1;
 	__builtin_memcpy(packet.comm, owner->comm, sizeof(packet.comm));
-	copy_dns(skb, packet.length ? payload_at : tcp_at, &packet);
+	length = skb->len - payload_at;
+	packet.length = DNS_BULK;
+#pragma unroll
+	for (int i = 0; i < DNS_BULKS; i++) {
+		if (length <= DNS_BULK)
+			break;
+		copy_dns_bulk(skb, payload_at, &packet);
+		payload_at += DNS_BULK;
+		length -= DNS_BULK;
+		packet.sequence += DNS_BULK + packet.is_first;
+		packet.is_first = 0;
+	}
+	packet.length = length;
+	copy_dns(skb, length ? payload_at : tcp_at, &packet);
 	return 1;
 }
 
