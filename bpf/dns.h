@@ -104,8 +104,10 @@ static __always_inline __u64 wakeup(void)
 		to->packet = *p;                                                                   \
 		to->packet.time = bpf_ktime_get_ns();                                              \
 		to->packet.size = n;                                                               \
-		n += !n; /* the verifier wants a byte at least: the header has one */              \
-		if (n < 1 || n > limit || bpf_skb_load_bytes(skb, at, to->copy, n)) {              \
+		n -= !!n; /* a byte at least: the header has one */                                \
+		barrier_var(n);                                                                    \
+		n &= limit - 1; /* says nothing new but to the verifier; limits are powers of 2 */ \
+		if (bpf_skb_load_bytes(skb, at, to->copy, n + 1)) {                                \
 			lose(LOSS_DNS);                                                            \
 			bpf_ringbuf_discard(to, BPF_RB_NO_WAKEUP);                                 \
 			return;                                                                    \
