@@ -423,6 +423,18 @@ func TestDNSOfResolvers(t *testing.T) {
 	if sums["yes.invalid A"].Successes != 1 || sums["yes.invalid AAAA"].Successes != 1 {
 		t.Errorf("got %+v", sums)
 	}
+	file := filepath.Join(t.TempDir(), "resolv.conf")
+	write(t, file, "nameserver 127.0.0.1\n")
+	ns.command("", "unshare", "--mount", "sh", "-c", "mount --bind "+file+" /etc/resolv.conf && getent ahosts yes.invalid")
+	sums, records := tallyDNS(t, counter, "127.0.0.1")
+	if sums["yes.invalid A"].Successes != 1 || sums["yes.invalid AAAA"].Successes != 1 {
+		t.Errorf("got %+v", sums)
+	}
+	for _, r := range records {
+		if r.Client.Owner.Process != "getent" {
+			t.Errorf("got %+v", r.Client)
+		}
+	}
 }
 
 func TestDNSRecordJSON(t *testing.T) {
