@@ -19,7 +19,7 @@ var layout = []struct {
 	modules string
 }{
 	{".", "cli", ""},
-	{"cli", "config daemon flows", "github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
+	{"cli", "config daemon dns flows", "github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
 	{"daemon", "collector config flowmetric flows forward forward/dogstatsd forward/series forward/spool metric networks", "github.com/robfig/cron/v3"},
 	{"config", "metric networks", "github.com/kelseyhightower/envconfig github.com/robfig/cron/v3"},
 	{"bpf", "", "github.com/cilium/ebpf"},

@@ -133,19 +133,21 @@ static __always_inline __u64 process_wakeup(bool whole)
 			return;                                                                    \
 		}                                                                                  \
 		describe_process(&to->process, task);                                              \
-		__u32 n = total < limit ? total : limit;                                           \
-		if (!is_current || n < 1 || n > limit ||                                           \
-		    bpf_probe_read_user(to->environment, n, (void *)start))                        \
-			n = 0;                                                                     \
-		to->process.size = n;                                                              \
+		__u32 size = total < limit ? total : limit;                                        \
+		__u32 n = size - !!size;                                                           \
+		barrier_var(n);                                                                    \
+		n &= limit - 1; /* says nothing new but to the verifier; limits are powers of 2 */ \
+		if (!is_current || bpf_probe_read_user(to->environment, n + 1, (void *)start))     \
+			size = 0;                                                                  \
+		to->process.size = size;                                                           \
 		to->process.total = total;                                                         \
-		bpf_ringbuf_submit(to, process_wakeup(n == total));                                \
+		bpf_ringbuf_submit(to, process_wakeup(size == total));                             \
 	} while (0)
 
 static __attribute__((noinline)) void introduce(struct task_struct *task, __u64 life)
 {
 	struct process_id id = {.life = life, .pid = task->tgid};
-	unsigned long start, size;
+	unsigned long start, length;
 	bool is_current;
 	__u32 total;
 	__u8 yes = 1;
@@ -153,8 +155,8 @@ static __attribute__((noinline)) void introduce(struct task_struct *task, __u64 
 	if (bpf_map_lookup_elem(&known_processes, &id))
 		return;
 	start = BPF_CORE_READ(task, mm, env_start); /* 0 of a thread of the kernel */
-	size = BPF_CORE_READ(task, mm, env_end) - start;
-	total = size < ~0U ? size : ~0U;
+	length = BPF_CORE_READ(task, mm, env_end) - start;
+	total = length < ~0U ? length : ~0U;
 	is_current = bpf_get_current_pid_tgid() >> 32 == id.pid;
 	if (!is_current || total <= ENVIRONMENT_SHORT)
 		TELL(process_short, ENVIRONMENT_SHORT);

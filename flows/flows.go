@@ -190,7 +190,7 @@ func (c *Counter) openUDP(o Options) {
 		return
 	}
 	var err error
-	if c.udp, err = openUDP(o, c.source.(*tracer).processMaps()); err != nil {
+	if c.udp, err = openUDP(o, c.source.(*tracer).sharedMaps()); err != nil {
 		c.udpRefusal = fmt.Errorf("count UDP: %w", explainUDP(err, readFacts(o.Proc)))
 	}
 }

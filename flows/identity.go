@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 const (
@@ -25,11 +26,11 @@ type identity struct {
 	container             container
 }
 
-// readIdentity reads what a process says of itself, if it is still the one meant, and says whether it
-// is.
+// readIdentity reads what a process says of itself, if it is still the one meant, and says whether there
+// was something to read.
 func readIdentity(proc string, p process) (identity, bool) {
 	dir := filepath.Join(proc, strconv.FormatUint(uint64(p.pid), 10))
-	environ := readSome(filepath.Join(dir, "environ"), maxEnviron)
+	environ := readEnviron(dir)
 	// Where control groups are of version 1, only this file names the container.
 	groups := readSome(filepath.Join(dir, "cgroup"), maxEnviron)
 	if !stillIs(dir, p) { // asked last: an id that is used again now was not before
@@ -37,7 +38,18 @@ func readIdentity(proc string, p process) (identity, bool) {
 	}
 	id := parseEnviron(environ)
 	id.container = containerOf(string(groups))
-	return id, true
+	return id, len(environ) > 0
+}
+
+// readEnviron reads an environment. While a process executes another program there is none.
+func readEnviron(dir string) []byte {
+	for range 3 {
+		if environ := readSome(filepath.Join(dir, "environ"), maxEnviron); len(environ) > 0 {
+			return environ
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return nil
 }
 
 // readSome reads at most so many bytes of a file, and none where it cannot.

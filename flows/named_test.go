@@ -116,7 +116,7 @@ func TestLargeEnvironment(t *testing.T) {
 	l := server.listen("tcp4", addrPort(serverIPv4, 0))
 	go exchange(l, 0)
 	env := []string{"A=" + strings.Repeat("x", 100_000), "B=" + strings.Repeat("x", 100_000), "DD_SERVICE=large", childEnv + "=die"}
-	sleepy := fmt.Sprintf("exec 3<>/dev/tcp/%s/%d; sleep 0.3", serverIPv4, port(l))
+	sleepy := fmt.Sprintf("exec 3<>/dev/tcp/%s/%d; sleep 0.3; true", serverIPv4, port(l))
 	client.runs(env, "bash", "-c", sleepy)
 	_, records := tallyUntil(t, counter, port(l), 1)
 	if got := byService(records); got["large"] != 1 {

@@ -142,11 +142,12 @@ func (t *tracer) countsRTOs() bool {
 // that only takes names away.
 func (t *tracer) meetProcesses(ctx context.Context) { _ = t.processes.catchUp(ctx) }
 
-// processMaps are those by which programs tell of processes.
-func (t *tracer) processMaps() map[string]*ebpf.Map {
+// sharedMaps are those by which programs tell of processes, and which owners sockets have.
+func (t *tracer) sharedMaps() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{
 		bpf.FlowsMapProcesses:      t.objects.Processes,
 		bpf.FlowsMapKnownProcesses: t.objects.KnownProcesses,
+		bpf.FlowsMapSockets:        t.objects.Sockets,
 	}
 }
 

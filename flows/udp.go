@@ -31,17 +31,16 @@ type udpTracer struct {
 	attached []io.Closer
 }
 
-// openUDP begins to count UDP. processes are the maps by which the programs tell of processes, and which
-// are TCP's too.
-func openUDP(o Options, processes map[string]*ebpf.Map) (*udpTracer, error) {
+// openUDP begins to count UDP. shared are TCP's maps of processes and of sockets' owners.
+func openUDP(o Options, shared map[string]*ebpf.Map) (*udpTracer, error) {
 	t := &udpTracer{}
-	if err := t.open(o, processes); err != nil {
+	if err := t.open(o, shared); err != nil {
 		return nil, errors.Join(err, t.close())
 	}
 	return t, nil
 }
 
-func (t *udpTracer) open(o Options, processes map[string]*ebpf.Map) error {
+func (t *udpTracer) open(o Options, shared map[string]*ebpf.Map) error {
 	root := cgroup2Mount(o.Proc)
 	if root == "" {
 		return errNoCgroup2
@@ -60,7 +59,7 @@ func (t *udpTracer) open(o Options, processes map[string]*ebpf.Map) error {
 	if err := spec.Variables[bpf.UdpVarDnsPorts].Set(ports); err != nil {
 		return err
 	}
-	err = spec.LoadAndAssign(&t.objects, &ebpf.CollectionOptions{MapReplacements: processes})
+	err = spec.LoadAndAssign(&t.objects, &ebpf.CollectionOptions{MapReplacements: shared})
 	if err != nil {
 		return err
 	}
@@ -83,10 +82,10 @@ func (t *udpTracer) attach(root string) error {
 	if err := t.seed(); err != nil {
 		return err
 	}
-	if err := t.attachTo(root, ebpf.AttachCGroupInetEgress, t.objects.UdpSent); err != nil {
+	if err := t.attachTo(root, ebpf.AttachCGroupInetEgress, t.objects.PacketSent); err != nil {
 		return err
 	}
-	return t.attachTo(root, ebpf.AttachCGroupInetIngress, t.objects.UdpReceived)
+	return t.attachTo(root, ebpf.AttachCGroupInetIngress, t.objects.PacketReceived)
 }
 
 func (t *udpTracer) attachTo(root string, where ebpf.AttachType, p *ebpf.Program) error {
