@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -232,5 +233,47 @@ func TestHostileProcess(t *testing.T) {
 		if err != nil || strings.ContainsAny(string(text), "\n\x01\x1b\xff") || r.Client.Owner.Process != comm {
 			t.Errorf("got %s, %v", text, err)
 		}
+	}
+}
+
+// BenchmarkNewProcess takes from the kernel's own statistics how long socket_opened runs for the first
+// connection of a process, by the size of its environment, and for a later one.
+func BenchmarkNewProcess(b *testing.B) {
+	needPrivilege(b)
+	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer stats.Close()
+	client, server := newWire(b)
+	l := server.listen("tcp4", addrPort(serverIPv4, 0))
+	go exchange(l, 0)
+	for _, size := range []int{500, 10_000, 60_000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			counter := openFor(b, Options{Mode: EBPF, NoUDP: true})
+			opened := counter.source.(*tracer).objects.SocketOpened
+			took := func(connections int) float64 {
+				script := fmt.Sprintf("for i in $(seq %d); do exec 3<>/dev/tcp/%s/%d; exec 3>&-; done", connections, serverIPv4, port(l))
+				before, err := opened.Stats()
+				if err != nil {
+					b.Fatal(err)
+				}
+				client.runs([]string{"PATH=" + os.Getenv("PATH"), "A=" + strings.Repeat("x", size)}, "bash", "-c", script)
+				after, err := opened.Stats()
+				if err != nil {
+					b.Fatal(err)
+				}
+				return float64(after.Runtime - before.Runtime)
+			}
+			var first, later []float64
+			for b.Loop() {
+				for range 20 {
+					one, many := took(1), took(101)
+					first, later = append(first, one), append(later, (many-one)/100)
+				}
+			}
+			b.ReportMetric(median(first), "first-ns")
+			b.ReportMetric(median(later), "later-ns")
+		})
 	}
 }
