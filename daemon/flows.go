@@ -191,11 +191,12 @@ func (f *flowTally) countLosses(to *forward.Forwarder) {
 	f.losing = any
 }
 
-// snakeCase makes a tag's value of the name of a field of flows.Losses.
+// snakeCase makes a tag's value of the name of a field of flows.Losses: "dns_dropped" of "DNSDropped".
 func snakeCase(name string) string {
 	var b strings.Builder
 	for i, r := range name {
-		if unicode.IsUpper(r) && i > 0 {
+		// A word begins after a lower letter, and with the last of several upper ones.
+		if unicode.IsUpper(r) && i > 0 && (unicode.IsLower(rune(name[i-1])) || i+1 < len(name) && unicode.IsLower(rune(name[i+1]))) {
 			b.WriteByte('_')
 		}
 		b.WriteRune(unicode.ToLower(r))

@@ -244,6 +244,14 @@ func TestDNSIsTallied(t *testing.T) {
 	})
 }
 
+func TestReasonsOfLosses(t *testing.T) {
+	for name, want := range map[string]string{"TableFull": "table_full", "DNSDropped": "dns_dropped", "Unowned": "unowned", "ProcessesMissed": "processes_missed"} {
+		if got := snakeCase(name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+}
+
 func TestNetworksAreReadAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "networks")
 	write := func(text string) {
