@@ -118,7 +118,7 @@ func TestLargeEnvironment(t *testing.T) {
 	l := server.listen("tcp4", addrPort(serverIPv4, 0))
 	go exchange(l, 0)
 	env := []string{"A=" + strings.Repeat("x", 100_000), "B=" + strings.Repeat("x", 100_000), "DD_SERVICE=large", childEnv + "=die"}
-	sleepy := fmt.Sprintf("exec 3<>/dev/tcp/%s/%d; sleep 0.3; true", serverIPv4, port(l))
+	sleepy := fmt.Sprintf("exec 3<>/dev/tcp/%s/%d; sleep 1; true", serverIPv4, port(l))
 	client.runs(env, "bash", "-c", sleepy)
 	_, records := tallyUntil(t, counter, port(l), 1)
 	if got := byService(records); got["large"] != 1 {
@@ -165,7 +165,7 @@ func TestOlderProcessIsNamed(t *testing.T) {
 	defer cmd.Wait()
 	out.Read(make([]byte, 10))
 	counter := openFor(t, Options{Mode: EBPF})
-	time.Sleep(200 * time.Millisecond)
+	time.Sleep(time.Second)
 	in.Close()
 	cmd.Wait()
 	_, records := tallyUntil(t, counter, port(l), 1)
