@@ -149,7 +149,7 @@ func TestExecution(t *testing.T) {
 // A process that is older than the counter, and gone before the tally.
 func TestOlderProcessIsNamed(t *testing.T) {
 	client, server := newWire(t)
-	l := server.listen("tcp4", addrPort(serverIPv4, 0))
+	l := server.listen("tcp4", addrPort(serverIPv4, 1080)) // the lower port is the server's
 	go exchange(l, 0)
 	cmd := exec.Command("bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s/%d; echo ready; read; echo >&3", serverIPv4, port(l)))
 	cmd.Env = []string{"DD_SERVICE=older"}
