@@ -41,8 +41,8 @@ type Options struct {
 	Names Names
 }
 
-// Splitter splits the flows of one interval after the other. Samples is to be called by one goroutine
-// at a time; SetNetworks by any.
+// Splitter splits the flows of one interval after the other. SetNetworks may be called by any
+// goroutine, all else by one at a time.
 type Splitter struct {
 	tags     []tag
 	budget   int
@@ -55,6 +55,7 @@ type Splitter struct {
 	// Of one interval. A combination's key is its tags with commas between, which no tag holds.
 	index        map[string]int
 	combinations []combination
+	begun        bool
 	key          []byte
 	current      view
 }
@@ -91,14 +92,31 @@ func (s *Splitter) network(addr netip.Addr) (string, []string) {
 	return (*n).Lookup(addr)
 }
 
-// Samples returns the samples of the records of one interval that ended at now. A count of zero has
-// no sample. The samples of one combination share their tags.
-func (s *Splitter) Samples(records []flows.Record, now time.Time, interval time.Duration) []metric.Sample {
-	s.begin(len(records))
+// Add takes records of an interval that has not ended. They are among the next Samples.
+func (s *Splitter) Add(records []flows.Record) {
+	if !s.begun {
+		s.begin(len(records))
+		s.begun = true
+	}
 	for i := range records {
 		s.add(&records[i])
 	}
 	s.current = view{} // holds on to no record
+}
+
+// Held is how many combinations the interval has so far.
+func (s *Splitter) Held() int {
+	if !s.begun {
+		return 0
+	}
+	return len(s.combinations)
+}
+
+// Samples returns the samples of an interval that ended at now: of records, and of those that Add took.
+// A count of zero has no sample. The samples of one combination share their tags.
+func (s *Splitter) Samples(records []flows.Record, now time.Time, interval time.Duration) []metric.Sample {
+	s.Add(records)
+	s.begun = false
 	placed := s.place()
 	return s.samples(placed, now, interval)
 }

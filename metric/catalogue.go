@@ -43,6 +43,8 @@ const (
 	SamplesReplayed = "socktally.samples.replayed"
 	SpoolBytes      = "socktally.spool.bytes"
 	LastSuccess     = "socktally.last_success"
+	StoreRecords    = "socktally.store.records"
+	StoreFailed     = "socktally.store.failed"
 )
 
 // Definition describes one metric.
@@ -145,4 +147,6 @@ var catalogue = []Definition{
 	{SamplesReplayed, Count, Samples, Process, 0, "samples replayed", "Samples that came from disk, among those that were sent, by sink."},
 	{SpoolBytes, Gauge, Byte, Process, -1, "spool bytes", "Size of the samples on disk that wait for the receiver, by sink."},
 	{LastSuccess, Gauge, Second, Process, 0, "last success", "When a batch last reached the receiver whole, by sink, in Unix seconds."},
+	{StoreRecords, Count, None, Process, 0, "store records", "Records of connections and DNS that were added to the store of the API, of one tally each."},
+	{StoreFailed, Count, None, Process, -1, "store failed", "Records that the store could not take; the API has none of them."},
 }
