@@ -25,6 +25,7 @@ type fakeCounter struct {
 	dns     []flows.DNSRecord
 	refusal error
 	closed  int
+	tallies int // that succeeded
 }
 
 func (c *fakeCounter) Source() flows.Source { return flows.FromEBPF }
@@ -38,6 +39,7 @@ func (c *fakeCounter) Tally(context.Context) ([]flows.Record, error) {
 	}
 	records := c.records
 	c.records = nil
+	c.tallies++
 	return records, nil
 }
 
