@@ -27,6 +27,7 @@ var layout = []struct {
 	{"dns", "", "golang.org/x/net"},
 	{"flows", "bpf dns", "github.com/cilium/ebpf github.com/vishvananda/netlink golang.org/x/sys"},
 	{"flowmetric", "flows metric", ""},
+	{"store", "dns flows", "modernc.org/sqlite"},
 	{"networks", "metric", "github.com/gaissmai/bart"},
 	{"collector", "metric", "github.com/prometheus/procfs"},
 	{"forward", "forward/spool metric", ""},
