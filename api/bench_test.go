@@ -3,14 +3,17 @@ package api
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"socktally/flows"
+	"socktally/store"
 )
 
 // manyRecords are records of so many flows, each in every one of the buckets.
@@ -67,6 +70,47 @@ func BenchmarkAggregate(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkStore is the same from a store on disk, beside a bare look at every record of it.
+func BenchmarkStore(b *testing.B) {
+	at := start.Truncate(5 * time.Minute).Add(-15 * time.Minute)
+	s, err := store.Open(store.Options{Path: filepath.Join(b.TempDir(), "db"), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	for i := range 4 {
+		if err := s.Add(at.Add(time.Duration(i)*5*time.Minute), manyRecords(10_000, 1), nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	now := at.Add(17 * time.Minute)
+	b.Run("reference", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			n := 0
+			err := s.Connections(context.Background(), at, now, func(*flows.Record) error { n++; return nil })
+			if err != nil || n < 40_000 {
+				b.Fatal(n, err)
+			}
+		}
+	})
+	for _, groupBy := range groupBys {
+		b.Run(groupBy, func(b *testing.B) {
+			server := New(Options{Source: s, Log: slog.New(slog.DiscardHandler)})
+			server.now = func() time.Time { return now }
+			values := url.Values{"group_by": {groupBy}}
+			b.ReportAllocs()
+			for b.Loop() {
+				w := httptest.NewRecorder()
+				server.ServeHTTP(w, httptest.NewRequest(http.MethodGet, ConnectionsPath+"?"+values.Encode(), nil))
+				if w.Code != http.StatusOK {
+					b.Fatal(w.Body)
+				}
+			}
+		})
 	}
 }
 

@@ -7,22 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"sync/atomic"
-	"time"
 
 	"socktally/api"
 	"socktally/config"
-	"socktally/flows"
-	"socktally/forward"
-	"socktally/metric"
+	"socktally/store"
 )
-
-// recordStore is what a Daemon needs of a store.Store.
-type recordStore interface {
-	api.Source
-	Add(at time.Time, connections []flows.Record, dns []flows.DNSRecord) error
-	Ready(context.Context) error
-	Close() error
-}
 
 // readAPI is the API and its store. A nil one takes nothing and serves nobody.
 type readAPI struct {
@@ -34,8 +23,9 @@ type readAPI struct {
 	certificate atomic.Pointer[tls.Certificate]
 
 	// Of tallies, which are made one at a time.
-	adding        trouble
-	added, failed int // since the last samples
+	adding trouble
+	added  int         // records, since the last samples
+	stats  store.Stats // of the last samples
 }
 
 // openAPI binds the address, and then opens the store.
@@ -80,7 +70,8 @@ func (f *flowTally) setAPI(a *readAPI) {
 
 // serve serves until ctx ends.
 func (a *readAPI) serve(ctx context.Context) error {
-	a.log.Info("the API is served", "address", a.listener.Addr().String(), "keys", len(a.cfg.Keys), "tls", a.cfg.TLSCert != "")
+	a.log.Info("the API is served", "address", a.listener.Addr().String(), "keys", len(a.cfg.Keys), "tls", a.cfg.TLSCert != "",
+		"retention", a.cfg.Retention.String())
 	return a.server.Serve(ctx, a.listener)
 }
 
@@ -91,37 +82,6 @@ func (a *readAPI) close() {
 	}
 	if err := a.store.Close(); err != nil {
 		a.log.Warn("closing the store failed", "error", err)
-	}
-}
-
-// add puts the records of a tally into the store.
-func (a *readAPI) add(at time.Time, records []flows.Record, queries []flows.DNSRecord) {
-	n := len(records) + len(queries)
-	if n == 0 {
-		return
-	}
-	err := a.store.Add(at, records, queries)
-	a.adding.log(a.log, err, "the store takes no records", "the store takes records again")
-	if err != nil {
-		a.failed += n
-	} else {
-		a.added += n
-	}
-}
-
-// count counts what was added since the last count.
-func (a *readAPI) count(to *forward.Forwarder) {
-	if a == nil {
-		return
-	}
-	for _, c := range []struct {
-		name string
-		n    *int
-	}{{metric.StoreRecords, &a.added}, {metric.StoreFailed, &a.failed}} {
-		if *c.n > 0 {
-			to.Count(c.name, *c.n)
-			*c.n = 0
-		}
 	}
 }
 

@@ -28,6 +28,7 @@ import (
 	"socktally/config"
 	"socktally/dns"
 	"socktally/flows"
+	"socktally/store"
 )
 
 // fakeStore holds what it is given, all of it in every window.
@@ -36,6 +37,7 @@ type fakeStore struct {
 	records []flows.Record
 	queries []flows.DNSRecord
 	err     error
+	stats   store.Stats
 	closed  int
 }
 
@@ -69,6 +71,12 @@ func (s *fakeStore) DNS(_ context.Context, _, _ time.Time, yield func(*flows.DNS
 		}
 	}
 	return nil
+}
+
+func (s *fakeStore) Stats() store.Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
 }
 
 func (s *fakeStore) Ready(context.Context) error { return nil }
@@ -246,6 +254,7 @@ func TestStoreThatFails(t *testing.T) {
 		log string
 	}{{nil, ""}, {errors.New("disk full"), "the store takes no records"}, {errors.New("disk full"), ""}, {nil, "the store takes records again"}} {
 		s.fail(step.err)
+		s.stats = store.Stats{FileBytes: 4096, WaitingBuckets: i % 2, DroppedRecords: []uint64{0, 4, 6, 6}[i], FoldedRecords: uint64(i) / 3}
 		c.set(nil, flows.Losses{}, 7)
 		before := f.log.lines("the store")
 		f.daemon.flows.tick(f.daemon.forwarder)
@@ -257,12 +266,13 @@ func TestStoreThatFails(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
-	var failed int
-	for _, line := range f.out.lines("socktally.store.failed:") {
-		failed += int(line[len("socktally.store.failed:")] - '0')
-	}
-	if failed != 2 || f.out.lines("socktally.flow.bytes_sent:7|c|") == nil {
-		t.Errorf("%d records failed, want 2:\n%s", failed, f.out.String())
+	for _, want := range []string{
+		"socktally.flow.bytes_sent:7|c|", "socktally.store.records:1|c", "socktally.store.losses:4|c|#reason:dropped",
+		"socktally.store.losses:2|c|#reason:dropped", "socktally.store.losses:1|c|#reason:folded", "socktally.store.bytes:4096|g", "socktally.store.waiting:1|g",
+	} {
+		if f.out.lines(want) == nil {
+			t.Errorf("%s is missing:\n%s", want, f.out.String())
+		}
 	}
 }
 

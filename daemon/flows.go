@@ -164,7 +164,7 @@ func (f *flowTally) forward(ctx context.Context, to *forward.Forwarder, deadline
 	samples = append(samples, metric.Sample{
 		Name: metric.FlowTallyDuration, Kind: metric.Gauge, Time: now, Value: time.Since(begin).Seconds(),
 	})
-	f.api.count(to)
+	samples = append(samples, f.api.samples(to, now)...)
 	to.Forward(samples, now, deadline)
 }
 
