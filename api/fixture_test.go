@@ -42,14 +42,13 @@ func (m *memory) Connections(ctx context.Context, from, to time.Time, yield func
 	if err := m.wait(ctx); err != nil {
 		return err
 	}
+	if m.at.Before(from) || !m.at.Before(to) {
+		return nil
+	}
+	var r flows.Record // valid until yield returns, and not longer
 	for i := range m.connections {
-		if m.at.Before(from) || !m.at.Before(to) {
-			break
-		}
-		r := m.connections[i] // valid until yield returns, and not longer
-		err := yield(&r)
-		r = flows.Record{}
-		if err != nil {
+		r = m.connections[i]
+		if err := yield(&r); err != nil {
 			return err
 		}
 	}
