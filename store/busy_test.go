@@ -31,7 +31,6 @@ func newBusy(n int, seed uint64) *busy {
 			ContainerID: fmt.Sprintf("%064x", b.random.Uint64()), NetNS: 4026531840 + uint32(i%4),
 		})
 	}
-	here := netip.MustParseAddr("192.0.2.10")
 	for i := range n {
 		own := owners[b.random.IntN(len(owners))]
 		r := flows.Record{Protocol: "tcp", Family: "ipv4", Source: flows.FromEBPF}

@@ -138,7 +138,14 @@ func (f *file) prepare(ctx context.Context) error {
 // look reads the table and its index, but no payload to its end: those have checksums.
 func (f *file) look(ctx context.Context) error {
 	var inTable, inIndex int64
-	err := f.writer.QueryRowContext(ctx, "SELECT count(records), coalesce(max(id), 0) FROM chunk NOT INDEXED").Scan(&inTable, &f.lastID)
+	err := f.writer.QueryRowContext(ctx, "SELECT 1 FROM sqlite_schema WHERE name = 'chunk_bucket' AND tbl_name = 'chunk'").Scan(new(int))
+	if errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("%w: it has no table of chunks", errForeign)
+	}
+	if err != nil {
+		return err
+	}
+	err = f.writer.QueryRowContext(ctx, "SELECT count(records), coalesce(max(id), 0) FROM chunk NOT INDEXED").Scan(&inTable, &f.lastID)
 	if err != nil {
 		return err
 	}
