@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"socktally/dns"
 	"socktally/flows"
 )
 
@@ -91,7 +92,7 @@ func (b *busy) next() ([]flows.Record, []flows.DNSRecord) {
 	}
 	for i := range b.dns {
 		r := &b.dns[i]
-		r.Counts.Requests = b.some(5)
+		r.Counts = dns.Counts{Requests: b.some(5)}
 		r.Counts.Successes = r.Counts.Requests
 		for range r.Counts.Successes {
 			r.Counts.SuccessLatency.Add(time.Duration(b.some(1e5)) * time.Microsecond)

@@ -31,7 +31,7 @@ func TestCountersAreComplete(t *testing.T) {
 }
 
 func someChunks() []chunk {
-	b := newBucket(0, maxIdentities)
+	b := newBucket(0)
 	one := uint64(1)
 	for i := range 30 {
 		owner := flows.Owner{PID: uint32(i / 10), Service: "web", Tags: []string{"team:core"}}
