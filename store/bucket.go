@@ -44,7 +44,6 @@ type dnsKey struct {
 // bucket adds up the records of five minutes.
 type bucket struct {
 	start   int64
-	max     int // of identities of either kind
 	flows   map[flowKey]*flows.Counters
 	dns     map[dnsKey]*dns.Counts
 	strings dictionary[string]
@@ -58,8 +57,8 @@ type bucket struct {
 	chunks []chunk
 }
 
-func newBucket(start int64, most int) *bucket {
-	return &bucket{start: start, max: most, flows: map[flowKey]*flows.Counters{}, dns: map[dnsKey]*dns.Counts{}}
+func newBucket(start int64) *bucket {
+	return &bucket{start: start, flows: map[flowKey]*flows.Counters{}, dns: map[dnsKey]*dns.Counts{}}
 }
 
 func (b *bucket) empty() bool { return len(b.flows)+len(b.dns) == 0 }
@@ -84,7 +83,7 @@ func (b *bucket) addFlow(r *flows.Record) {
 		number(r.Protocol), number(r.Family), number(string(r.Source)), number(string(r.Direction)), number(r.ServerDomain),
 	}
 	sum := b.flows[key]
-	if sum == nil && len(b.flows) >= b.max {
+	if sum == nil && len(b.flows) >= maxIdentities {
 		b.folded++
 		number = b.strings.number
 		key = flowKey{b.ends(&flows.Endpoint{}, &flows.Endpoint{}, 0),
@@ -102,7 +101,7 @@ func (b *bucket) addDNS(r *flows.DNSRecord) {
 	number := b.stringNumber(len(b.dns))
 	key := dnsKey{b.ends(&r.Client, &r.Server, len(b.dns)), number(r.Name), number(r.Type)}
 	sum := b.dns[key]
-	if sum == nil && len(b.dns) >= b.max {
+	if sum == nil && len(b.dns) >= maxIdentities {
 		b.folded++
 		other := b.strings.number(dns.Other)
 		key = dnsKey{b.ends(&flows.Endpoint{}, &flows.Endpoint{}, 0), other, other}
@@ -117,7 +116,7 @@ func (b *bucket) addDNS(r *flows.DNSRecord) {
 
 // stringNumber numbers strings, new ones only where there is room for what they belong to.
 func (b *bucket) stringNumber(identities int) func(string) uint32 {
-	if identities >= b.max {
+	if identities >= maxIdentities {
 		return b.strings.find
 	}
 	return b.strings.number
@@ -135,7 +134,7 @@ func (b *bucket) ownerNumber(o *flows.Owner, identities int) uint32 {
 	if n, found := b.ownerKeys.numbers[string(b.scratch)]; found { // no copy is made
 		return n
 	}
-	if identities >= b.max {
+	if identities >= maxIdentities {
 		return absent
 	}
 	kept := *o

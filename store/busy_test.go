@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"socktally/dns"
 	"socktally/flows"
 )
 
@@ -31,7 +32,6 @@ func newBusy(n int, seed uint64) *busy {
 			ContainerID: fmt.Sprintf("%064x", b.random.Uint64()), NetNS: 4026531840 + uint32(i%4),
 		})
 	}
-	here := netip.MustParseAddr("192.0.2.10")
 	for i := range n {
 		own := owners[b.random.IntN(len(owners))]
 		r := flows.Record{Protocol: "tcp", Family: "ipv4", Source: flows.FromEBPF}
@@ -92,7 +92,7 @@ func (b *busy) next() ([]flows.Record, []flows.DNSRecord) {
 	}
 	for i := range b.dns {
 		r := &b.dns[i]
-		r.Counts.Requests = b.some(5)
+		r.Counts = dns.Counts{Requests: b.some(5)}
 		r.Counts.Successes = r.Counts.Requests
 		for range r.Counts.Successes {
 			r.Counts.SuccessLatency.Add(time.Duration(b.some(1e5)) * time.Microsecond)

@@ -246,6 +246,10 @@ func (d *decoder) flows(payload []byte, yield func(*flows.Record) error) error {
 	if err := d.open(payload, flowColumns, 5); err != nil {
 		return err
 	}
+	return d.connections(yield)
+}
+
+func (d *decoder) connections(yield func(*flows.Record) error) error {
 	r := &d.flow
 	*r = flows.Record{}
 	text := [...]*string{&r.Protocol, &r.Family, (*string)(&r.Source), (*string)(&r.Direction), &r.ServerDomain}

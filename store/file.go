@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -45,14 +46,11 @@ type file struct {
 // openFile opens the database, makes what it lacks and looks over its structure.
 func openFile(ctx context.Context, path string, maxBytes int64) (*file, error) {
 	// SQLite gives its other files the mode of this one.
-	created, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := created.Close(); err != nil {
+	if err := create(path); err != nil {
 		return nil, err
 	}
 	f := &file{path: path, maxBytes: maxBytes}
+	var err error
 	if f.writer, err = connect(path, 1, "_txlock=immediate"); err != nil {
 		return nil, err
 	}
@@ -70,6 +68,22 @@ func openFile(ctx context.Context, path string, maxBytes int64) (*file, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// create makes an empty file, which outlives a power cut, if there is none.
+func create(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return errors.Join(f.Close(), dir.Sync(), dir.Close())
 }
 
 func connect(path string, connections int, options string) (*sql.DB, error) {
@@ -135,16 +149,19 @@ func (f *file) prepare(ctx context.Context) error {
 	return tx.Commit()
 }
 
-// look reads the table and its index, but no payload to its end: those have checksums.
+// look reads the whole index, which is small, and the end of the table. It does not read five days of
+// chunks: a reader skips those that are damaged, and a write or a deletion that finds the file damaged
+// has it replaced.
 func (f *file) look(ctx context.Context) error {
-	var inTable, inIndex int64
-	err := f.writer.QueryRowContext(ctx, "SELECT count(records), coalesce(max(id), 0) FROM chunk NOT INDEXED").Scan(&inTable, &f.lastID)
-	if err != nil {
-		return err
+	err := f.writer.QueryRowContext(ctx, "SELECT 1 FROM sqlite_schema WHERE name = 'chunk_bucket' AND tbl_name = 'chunk'").Scan(new(int))
+	if errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("%w: it has no table of chunks", errForeign)
 	}
-	err = f.writer.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT kind FROM chunk INDEXED BY chunk_bucket ORDER BY bucket)").Scan(&inIndex)
-	if err == nil && inTable != inIndex {
-		err = fmt.Errorf("%w: it has %d chunks, but %d in the index", errForeign, inTable, inIndex)
+	if err == nil {
+		err = f.writer.QueryRowContext(ctx, "SELECT count(kind) FROM chunk INDEXED BY chunk_bucket WHERE bucket IS NOT NULL").Scan(new(int))
+	}
+	if err == nil {
+		err = f.writer.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM chunk").Scan(&f.lastID)
 	}
 	return err
 }

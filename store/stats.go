@@ -8,7 +8,7 @@ import (
 // Stats are a store's state, and what it gave up since it was opened. What went because it was older
 // than the retention is not counted.
 type Stats struct {
-	FileBytes   int64     // of the file and its log
+	FileBytes   int64     // of the file, its log and that one's index
 	MemoryBytes int64     // of finished buckets that are not in the file
 	Oldest      time.Time // start of the oldest bucket; zero if there is none
 	// WaitingBuckets are in memory because the file cannot be written.

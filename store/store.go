@@ -41,17 +41,16 @@ type Options struct {
 	Path string
 	// Retention is how long records are kept; 0 is for ever.
 	Retention time.Duration
-	// MaxBytes bounds the file and its log together. Beyond it the oldest buckets go first, and are
-	// counted. 0 is no bound.
+	// MaxBytes bounds the file with its log and that one's index. Beyond it the oldest buckets go first,
+	// and are counted. 0 is no bound.
 	MaxBytes int64
-	Log      *slog.Logger
+	Log      *slog.Logger // nil logs nothing
 }
 
 // Store keeps records. It is safe for concurrent use.
 type Store struct {
-	options  Options
-	unlock   func()
-	identify int // bound of identities in a bucket
+	options Options
+	unlock  func()
 
 	writing sync.Mutex // held by Add and Close, from beginning to end
 
@@ -73,7 +72,10 @@ const notYet = int64(-1 << 63)
 // PATH.damaged-TIME, which is logged; an earlier one is deleted. Errors are ErrNewer, ErrLocked or
 // ErrNotWritable; after any of them the file is as it was.
 func Open(o Options) (*Store, error) {
-	s := &Store{options: o, identify: maxIdentities, previous: notYet, unlock: func() {}}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{options: o, previous: notYet, unlock: func() {}}
 	if o.Path == "" {
 		s.options.MaxBytes = memoryBytes
 		if o.MaxBytes > 0 {
@@ -147,7 +149,7 @@ func (s *Store) gather(start int64, connections []flows.Record, dns []flows.DNSR
 	}
 	if s.open == nil || s.open.start != start {
 		s.finish()
-		s.open = newBucket(start, s.identify)
+		s.open = newBucket(start)
 	}
 	before := s.open.folded
 	s.open.add(connections, dns)

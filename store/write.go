@@ -55,26 +55,28 @@ func (f *file) makeRoom(ctx context.Context, chunks []chunk) (lost loss, err err
 	for _, c := range chunks {
 		need += int64(len(c.payload))/(pageSize-16) + 3
 	}
-	for before := int64(-1); ; {
+	for {
 		pages, free, err := f.pages(ctx)
 		if err != nil {
 			return lost, err
 		}
-		const walFrame = pageSize + 24
-		if (pages+max(0, need-free))*pageSize+need*walFrame <= f.maxBytes {
+		const walFrame, walIndex = pageSize + 24, 32 << 10
+		if (pages+max(0, need-free))*pageSize+need*walFrame+walIndex <= f.maxBytes {
 			return lost, nil
 		}
-		if free > need && pages != before {
-			err = f.vacuum(ctx, min(free-need, vacuumPages))
-		} else {
-			var l loss
-			l, err = f.deleteOldest(ctx)
-			lost.add(l)
+		if free > need {
+			if err := f.vacuum(ctx, min(free-need, vacuumPages)); err != nil {
+				return lost, err
+			}
+			if after, _, err := f.pages(ctx); err != nil || after < pages {
+				continue
+			}
 		}
+		l, err := f.deleteOldest(ctx)
+		lost.add(l)
 		if err != nil {
 			return lost, err
 		}
-		before = pages
 	}
 }
 
