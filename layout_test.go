@@ -19,7 +19,7 @@ var layout = []struct {
 	modules string
 }{
 	{".", "cli", ""},
-	{"cli", "config daemon flows", "github.com/DataDog/datadog-api-client-go/v2 github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
+	{"cli", "config daemon dns flows", "github.com/DataDog/datadog-api-client-go/v2 github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
 	{"daemon", "api collector config flowmetric flows forward forward/dogstatsd forward/series forward/spool metric networks store", "github.com/robfig/cron/v3"},
 	{"api", "dns flows", "github.com/DataDog/datadog-api-client-go/v2 golang.org/x/net"},
 	{"config", "metric networks", "github.com/kelseyhightower/envconfig github.com/robfig/cron/v3"},

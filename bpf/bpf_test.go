@@ -38,7 +38,7 @@ func TestObjectsHoldThePrograms(t *testing.T) {
 		{LoadFlows, []string{
 			FlowsProgSocketOpened, FlowsProgSocketChanged, FlowsProgWalk, FlowsProgSeedFiles, FlowsProgSeedTcp,
 		}},
-		{LoadUdp, []string{UdpProgUdpSocketMade, UdpProgUdpSent, UdpProgUdpReceived, UdpProgSeedUdpFiles}},
+		{LoadUdp, []string{UdpProgUdpSocketMade, UdpProgPacketSent, UdpProgPacketReceived, UdpProgSeedUdpFiles}},
 	} {
 		spec, err := object.load()
 		if err != nil {

@@ -6,6 +6,8 @@
 #define DNS_PORTS 4
 #define DNS_SHORT 128 /* most queries, and many answers, are no longer */
 #define DNS_LONG 512
+#define DNS_BULK 8192 /* of a segment of TCP, which may hold many messages */
+#define DNS_BULKS 8   /* copies of that size, of one segment */
 #define DNS_RING (2 << 20)
 #define DNS_WAKEUP (DNS_RING / 4) /* user space looks from time to time, and at once for so much */
 
@@ -17,10 +19,14 @@ struct dns_packet {
 	__u64 cgroup;
 	__u32 pid;
 	__u32 netns;
-	__u16 size; /* of the copy */
+	__u32 sequence; /* TCP's, of the first byte */
+	__u32 length;	/* of the payload */
+	__u16 size;	/* of the copy */
 	__u8 is_server; /* the socket is the server's */
 	__u8 out;
-	__u32 pad;
+	__u8 is_tcp;
+	__u8 is_first; /* TCP's SYN: the payload begins after sequence */
+	__u8 pad[2];
 };
 
 struct dns_short {
@@ -31,6 +37,11 @@ struct dns_short {
 struct dns_long {
 	struct dns_packet packet;
 	__u8 copy[DNS_LONG];
+};
+
+struct dns_bulk {
+	struct dns_packet packet;
+	__u8 copy[DNS_BULK];
 };
 
 const struct dns_packet *unused_dns_packet __attribute__((unused));
@@ -51,20 +62,29 @@ static __always_inline bool is_dns_port(__u16 port)
 	return 0;
 }
 
-static __always_inline void describe_dns(struct dns_packet *p, const struct flow_key *key,
-					 const struct flow *flow, const struct tuple *t, bool out,
-					 __u32 size)
+static __always_inline bool is_dns(const struct tuple *t)
 {
-	p->time = bpf_ktime_get_ns();
-	p->tuple = *t;
-	p->cgroup = key->cgroup;
-	p->pid = key->pid;
-	p->netns = key->netns;
-	p->size = size;
-	p->is_server = key->role == ROLE_SERVER;
-	p->out = out;
-	p->pad = 0;
-	__builtin_memcpy(p->comm, flow->comm, sizeof(p->comm));
+	return is_dns_port(t->remote_port) || is_dns_port(t->local_port);
+}
+
+/* Where the TCP header of a packet from or to a DNS server begins; 0 for all others, which leave by
+ * their ports. Behind IPv6 extension headers it is not looked for. */
+static __always_inline __u32 dns_segment_at(struct __sk_buff *skb)
+{
+	const __u8 *data = (void *)(unsigned long)skb->data;
+	const void *end = (void *)(unsigned long)skb->data_end;
+	const struct ports *ports;
+	__u32 at;
+
+	if ((void *)(data + IPV4_HEADER) > end)
+		return 0;
+	at = data[0] >> 4 == 4 ? (data[0] & 15) * 4 : IPV6_HEADER;
+	ports = (void *)(data + at);
+	if ((void *)(ports + 1) > end)
+		return 0;
+	if (!is_dns_port(bpf_ntohs(ports->source)) && !is_dns_port(bpf_ntohs(ports->destination)))
+		return 0;
+	return at;
 }
 
 static __always_inline __u64 wakeup(void)
@@ -80,9 +100,14 @@ static __always_inline __u64 wakeup(void)
 			lose(LOSS_DNS);                                                            \
 			return;                                                                    \
 		}                                                                                  \
-		__u32 n = size < limit ? size : limit;                                             \
-		describe_dns(&to->packet, key, flow, t, out, n);                                   \
-		if (n < 1 || n > limit || bpf_skb_load_bytes(skb, at, to->copy, n)) {              \
+		__u32 n = p->length < limit ? p->length : limit;                                   \
+		to->packet = *p;                                                                   \
+		to->packet.time = bpf_ktime_get_ns();                                              \
+		to->packet.size = n;                                                               \
+		n -= !!n; /* a byte at least: the header has one */                                \
+		barrier_var(n);                                                                    \
+		n &= limit - 1; /* says nothing new but to the verifier; limits are powers of 2 */ \
+		if (bpf_skb_load_bytes(skb, at, to->copy, n + 1)) {                                \
 			lose(LOSS_DNS);                                                            \
 			bpf_ringbuf_discard(to, BPF_RB_NO_WAKEUP);                                 \
 			return;                                                                    \
@@ -90,19 +115,19 @@ static __always_inline __u64 wakeup(void)
 		bpf_ringbuf_submit(to, wakeup());                                                  \
 	} while (0)
 
-/* Where both ends are here the client's socket has shown the packet already. */
-static __always_inline void copy_dns(struct __sk_buff *skb, const struct flow_key *key,
-				     const struct flow *flow, const struct tuple *t, bool out,
-				     __u32 at, __u32 size)
+static __always_inline void copy_dns_bulk(struct __sk_buff *skb, __u32 at, const struct dns_packet *p)
 {
-	if (!is_dns_port(t->remote_port) && !is_dns_port(t->local_port))
-		return;
-	if (key->role == ROLE_SERVER && key->peer_is_local)
-		return;
-	if (size <= DNS_SHORT)
+	COPY_DNS(dns_bulk, DNS_BULK);
+}
+
+static __always_inline void copy_dns(struct __sk_buff *skb, __u32 at, const struct dns_packet *p)
+{
+	if (p->length <= DNS_SHORT)
 		COPY_DNS(dns_short, DNS_SHORT);
-	else
+	else if (p->length <= DNS_LONG || !p->is_tcp)
 		COPY_DNS(dns_long, DNS_LONG);
+	else
+		copy_dns_bulk(skb, at, p);
 }
 
 #endif

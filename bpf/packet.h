@@ -54,12 +54,24 @@ enum {
 #define IPV4_HEADER 20
 #define IPV6_HEADER 40
 #define UDP_HEADER 8
+#define TCP_HEADER 20
 #define IPV6_EXTENSIONS 4 /* headers between IPv6's and UDP's that are looked behind */
 
-struct udp_ports {
+struct ports {
 	__be16 source;
 	__be16 destination;
 };
+
+struct tcp_header {
+	struct ports ports;
+	__be32 sequence;
+	__be32 acknowledged;
+	__u8 words; /* of the header, in the upper half */
+	__u8 flags;
+	__u8 unread[6];
+};
+
+#define TCP_SYN 2
 
 struct extension {
 	__u8 next;
@@ -93,7 +105,17 @@ static __always_inline __u32 behind_extensions(struct __sk_buff *skb, __u8 next)
 	return 0;
 }
 
-/* Where the UDP header begins; 0 if there is none. For TCP this ends after one byte compared. */
+static __always_inline __u8 protocol_of(struct __sk_buff *skb)
+{
+	const __u8 *data = (void *)(unsigned long)skb->data;
+	const void *end = (void *)(unsigned long)skb->data_end;
+
+	if ((void *)(data + IPV4_HEADER) > end)
+		return 0;
+	return data[0] >> 4 == 4 ? data[9] : data[6];
+}
+
+/* Where the UDP header begins; 0 if there is none. */
 static __always_inline __u32 udp_header_at(struct __sk_buff *skb)
 {
 	const __u8 *data = (void *)(unsigned long)skb->data;
@@ -103,8 +125,6 @@ static __always_inline __u32 udp_header_at(struct __sk_buff *skb)
 		return 0;
 	if (data[0] >> 4 == 4)
 		return data[9] == IPPROTO_UDP ? (data[0] & 15) * 4 : 0;
-	if (data[6] == IPPROTO_TCP)
-		return 0;
 	return data[6] == IPPROTO_UDP ? IPV6_HEADER : behind_extensions(skb, data[6]);
 }
 
@@ -119,14 +139,14 @@ static __always_inline void copy_words(__u8 *to, const __u8 *from)
 	out[3] = in[3];
 }
 
-static __always_inline bool packet_tuple(struct __sk_buff *skb, __u32 udp_at, bool out, struct tuple *t)
+static __always_inline bool packet_tuple(struct __sk_buff *skb, __u32 at, bool out, struct tuple *t)
 {
 	const __u8 *data = (void *)(unsigned long)skb->data;
 	const void *end = (void *)(unsigned long)skb->data_end;
 	__u8 *source = out ? t->local : t->remote, *destination = out ? t->remote : t->local;
-	struct udp_ports ports;
+	struct ports ports;
 
-	if (bpf_skb_load_bytes(skb, udp_at, &ports, sizeof(ports)))
+	if (bpf_skb_load_bytes(skb, at, &ports, sizeof(ports)))
 		return 0;
 	t->local_port = bpf_ntohs(out ? ports.source : ports.destination);
 	t->remote_port = bpf_ntohs(out ? ports.destination : ports.source);
@@ -150,13 +170,14 @@ static __always_inline bool socket_tuple(const struct bpf_sock *sk, struct tuple
 {
 	__u32 *local = (__u32 *)t->local, *remote = (__u32 *)t->remote;
 
-	if (sk->state != TCP_ESTABLISHED || !sk->dst_port)
+	if (!sk->dst_port)
 		return 0;
 	t->local_port = sk->src_port;
 	t->remote_port = bpf_ntohs(sk->dst_port);
 	if (sk->family == AF_INET) {
 		map_ipv4(t->local, sk->src_ip4);
 		map_ipv4(t->remote, sk->dst_ip4);
+		barrier(); /* else both loads become one, by a pointer, which the verifier refuses */
 		return 1;
 	}
 	local[0] = sk->src_ip6[0];

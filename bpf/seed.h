@@ -3,6 +3,40 @@
 #ifndef SOCKTALLY_SEED_H
 #define SOCKTALLY_SEED_H
 
+struct listening {
+	__u32 netns;
+	__u32 port;
+};
+
+/* Written by user space while it seeds the sockets that are older than the programs. */
+enum seed_pass {
+	SEED_LISTENERS = 0,
+	SEED_CONNECTIONS,
+	SEED_PEERS,
+	SEED_DONE,
+};
+volatile __u32 seeding = SEED_LISTENERS;
+
+/* Read by user space after seeding: whether this kernel has the fields of 6.7. */
+volatile __u32 counts_rtos;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8192);
+	__type(key, struct listening);
+	__type(value, __u8);
+} listeners SEC(".maps");
+
+/* While seeding: the owners of TCP sockets that work for an MPTCP one, which alone has a file. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8192);
+	__type(key, __u64); /* address of the TCP socket */
+	__type(value, struct tracked);
+} holders SEC(".maps");
+
 static __always_inline __u8 seeded_role(const struct sock *sk, const struct tcp_sock *tp, int state)
 {
 	struct listening l = {.netns = netns_of(sk), .port = local_port(tp)};

@@ -3,6 +3,22 @@
 #ifndef SOCKTALLY_SOCKET_H
 #define SOCKTALLY_SOCKET_H
 
+/* A client that has just been established: its server, if on this host, is next. */
+struct handshake {
+	__u8 client[16];
+	__u8 server[16];
+	__u32 netns; /* only for addresses that mean another host in another namespace */
+	__u16 client_port;
+	__u16 server_port;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1); /* set by the loader */
+	__type(key, struct handshake);
+	__type(value, __u32); /* the client's pid */
+} handshakes SEC(".maps");
+
 static __always_inline void copy_ipv6(__u8 *to, const struct in6_addr *from)
 {
 	__u32 *words = (__u32 *)to;

@@ -3,7 +3,7 @@
 /*
  * Counts UDP flows. The kernel keeps no counts for a UDP socket, so two programs on the root of the
  * tree of control groups look at every packet that leaves or enters a socket of this host, and pass
- * over all that is not UDP by its first bytes. A third notes the owner of each new socket.
+ * over all that is neither UDP nor DNS by its first bytes. A third notes the owner of each new UDP socket.
  */
 #include "kernel.h"
 
@@ -12,6 +12,7 @@
 #include <bpf/bpf_endian.h>
 
 #include "flow.h"
+#include "tracked.h"
 #include "packet.h"
 #include "dns.h"
 
@@ -206,25 +207,93 @@ static __attribute__((noinline)) int count(struct __sk_buff *skb, __u32 udp_at, 
 		delta.received = payload;
 		delta.segs_in = datagrams(skb, payload);
 	}
-	copy_dns(skb, &key, &delta, &t, out, udp_at + UDP_HEADER, payload);
+	/* Where both ends are here the client's socket has shown the packet already. */
+	if (is_dns(&t) && payload && !(c.role == ROLE_SERVER && c.peer_is_local)) {
+		struct dns_packet packet = {
+			.tuple = t, .cgroup = s.cgroup, .pid = s.pid, .netns = s.netns,
+			.length = payload, .is_server = c.role == ROLE_SERVER, .out = out,
+		};
+		__builtin_memcpy(packet.comm, s.comm, sizeof(packet.comm));
+		copy_dns(skb, udp_at + UDP_HEADER, &packet);
+	}
 	fold(&key, &delta);
 	return 1;
 }
 
-SEC("cgroup_skb/egress")
-int udp_sent(struct __sk_buff *skb)
+/* A segment of DNS over TCP. Both ends of a connection show it, if both are here: by its sequence
+ * number user space knows it again. */
+static __attribute__((noinline)) int copy_segment(struct __sk_buff *skb, __u32 tcp_at, bool out)
 {
-	__u32 udp_at = udp_header_at(skb);
+	struct dns_packet packet = {};
+	struct tcp_header header;
+	struct tracked *owner;
+	struct bpf_sock *sk = skb->sk;
+	__u32 payload_at, length;
 
-	return udp_at ? count(skb, udp_at, 1) : 1;
+	if (!sk)
+		return 1;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk || sk->protocol != IPPROTO_TCP)
+		return 1;
+	owner = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	if (!owner || bpf_skb_load_bytes(skb, tcp_at, &header, sizeof(header)))
+		return 1;
+	payload_at = tcp_at + (header.words >> 4) * 4;
+	packet.is_first = !!(header.flags & TCP_SYN);
+	if (skb->len <= payload_at && !packet.is_first)
+		return 1;
+	if (!packet_tuple(skb, tcp_at, out, &packet.tuple))
+		return 1;
+	socket_tuple(sk, &packet.tuple);
+	packet.netns = netns_by_address(sk);
+	if (addresses_are_private(packet.tuple.local, packet.tuple.remote))
+		packet.tuple.netns = packet.netns;
+	packet.sequence = bpf_ntohl(header.sequence);
+	packet.cgroup = owner->cgroup;
+	packet.pid = owner->pid;
+	packet.is_server = owner->role == ROLE_SERVER;
+	packet.out = out;
+	packet.is_tcp = 1;
+	__builtin_memcpy(packet.comm, owner->comm, sizeof(packet.comm));
+	length = skb->len - payload_at;
+	packet.length = DNS_BULK;
+#pragma unroll
+	for (int i = 0; i < DNS_BULKS; i++) {
+		if (length <= DNS_BULK)
+			break;
+		copy_dns_bulk(skb, payload_at, &packet);
+		payload_at += DNS_BULK;
+		length -= DNS_BULK;
+		packet.sequence += DNS_BULK + packet.is_first;
+		packet.is_first = 0;
+	}
+	packet.length = length;
+	copy_dns(skb, length ? payload_at : tcp_at, &packet);
+	return 1;
+}
+
+static __always_inline int look(struct __sk_buff *skb, bool out)
+{
+	__u32 at;
+
+	if (protocol_of(skb) == IPPROTO_TCP) {
+		at = dns_segment_at(skb);
+		return at ? copy_segment(skb, at, out) : 1;
+	}
+	at = udp_header_at(skb);
+	return at ? count(skb, at, out) : 1;
+}
+
+SEC("cgroup_skb/egress")
+int packet_sent(struct __sk_buff *skb)
+{
+	return look(skb, 1);
 }
 
 SEC("cgroup_skb/ingress")
-int udp_received(struct __sk_buff *skb)
+int packet_received(struct __sk_buff *skb)
 {
-	__u32 udp_at = udp_header_at(skb);
-
-	return udp_at ? count(skb, udp_at, 0) : 1;
+	return look(skb, 0);
 }
 
 /* Every UDP socket that a process holds open, with its owner, whatever its network namespace. */

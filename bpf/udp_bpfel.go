@@ -35,10 +35,42 @@ type UdpDnsPacket struct {
 	Cgroup   uint64
 	Pid      uint32
 	Netns    uint32
+	Sequence uint32
+	Length   uint32
 	Size     uint16
 	IsServer uint8
 	Out      uint8
-	Pad      uint32
+	IsTcp    uint8
+	IsFirst  uint8
+	Pad      [2]uint8
+}
+
+type UdpTracked struct {
+	_           structs.HostLayout
+	Comm        [16]uint8
+	Cgroup      uint64
+	Pid         uint32
+	PeerPid     uint32
+	Origin      uint64
+	Turn        uint32
+	Role        uint8
+	PeerIsLocal uint8
+	Seeded      uint8
+	Pad         uint8
+	Base        [2]struct {
+		_             structs.HostLayout
+		Sent          uint64
+		Received      uint64
+		SegsOut       uint32
+		SegsIn        uint32
+		Retransmits   uint32
+		DeliveredCe   uint32
+		ReordSeen     uint32
+		Ooo           uint32
+		Rtos          uint16
+		RtoRecoveries uint16
+		Established   uint32
+	}
 }
 
 type UdpTuple struct {
@@ -69,10 +101,11 @@ const (
 	UdpMapDnsPackets         = "dns_packets"
 	UdpMapFlows              = "flows"
 	UdpMapLosses             = "losses"
+	UdpMapSockets            = "sockets"
 	UdpMapUdpSockets         = "udp_sockets"
+	UdpProgPacketReceived    = "packet_received"
+	UdpProgPacketSent        = "packet_sent"
 	UdpProgSeedUdpFiles      = "seed_udp_files"
-	UdpProgUdpReceived       = "udp_received"
-	UdpProgUdpSent           = "udp_sent"
 	UdpProgUdpSocketMade     = "udp_socket_made"
 	UdpVarDnsPorts           = "dns_ports"
 	UdpVarOnlyNetns          = "only_netns"
@@ -126,10 +159,10 @@ type UdpSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type UdpProgramSpecs struct {
-	SeedUdpFiles  *ebpf.ProgramSpec `ebpf:"seed_udp_files"`
-	UdpReceived   *ebpf.ProgramSpec `ebpf:"udp_received"`
-	UdpSent       *ebpf.ProgramSpec `ebpf:"udp_sent"`
-	UdpSocketMade *ebpf.ProgramSpec `ebpf:"udp_socket_made"`
+	PacketReceived *ebpf.ProgramSpec `ebpf:"packet_received"`
+	PacketSent     *ebpf.ProgramSpec `ebpf:"packet_sent"`
+	SeedUdpFiles   *ebpf.ProgramSpec `ebpf:"seed_udp_files"`
+	UdpSocketMade  *ebpf.ProgramSpec `ebpf:"udp_socket_made"`
 }
 
 // UdpMapSpecs contains maps before they are loaded into the kernel.
@@ -141,6 +174,7 @@ type UdpMapSpecs struct {
 	DnsPackets    *ebpf.MapSpec `ebpf:"dns_packets"`
 	Flows         *ebpf.MapSpec `ebpf:"flows"`
 	Losses        *ebpf.MapSpec `ebpf:"losses"`
+	Sockets       *ebpf.MapSpec `ebpf:"sockets"`
 	UdpSockets    *ebpf.MapSpec `ebpf:"udp_sockets"`
 }
 
@@ -183,6 +217,7 @@ type UdpMaps struct {
 	DnsPackets    *ebpf.Map `ebpf:"dns_packets"`
 	Flows         *ebpf.Map `ebpf:"flows"`
 	Losses        *ebpf.Map `ebpf:"losses"`
+	Sockets       *ebpf.Map `ebpf:"sockets"`
 	UdpSockets    *ebpf.Map `ebpf:"udp_sockets"`
 }
 
@@ -193,6 +228,7 @@ func (m *UdpMaps) Close() error {
 		m.DnsPackets,
 		m.Flows,
 		m.Losses,
+		m.Sockets,
 		m.UdpSockets,
 	)
 }
@@ -215,17 +251,17 @@ type UdpVariables struct {
 //
 // It can be passed to LoadUdpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type UdpPrograms struct {
-	SeedUdpFiles  *ebpf.Program `ebpf:"seed_udp_files"`
-	UdpReceived   *ebpf.Program `ebpf:"udp_received"`
-	UdpSent       *ebpf.Program `ebpf:"udp_sent"`
-	UdpSocketMade *ebpf.Program `ebpf:"udp_socket_made"`
+	PacketReceived *ebpf.Program `ebpf:"packet_received"`
+	PacketSent     *ebpf.Program `ebpf:"packet_sent"`
+	SeedUdpFiles   *ebpf.Program `ebpf:"seed_udp_files"`
+	UdpSocketMade  *ebpf.Program `ebpf:"udp_socket_made"`
 }
 
 func (p *UdpPrograms) Close() error {
 	return _UdpClose(
+		p.PacketReceived,
+		p.PacketSent,
 		p.SeedUdpFiles,
-		p.UdpReceived,
-		p.UdpSent,
 		p.UdpSocketMade,
 	)
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -20,83 +21,55 @@ func newConnections(stdout, stderr io.Writer, version string) *cobra.Command {
 			"docs/api.md has the names to group and filter by. It asks by Datadog's own client.",
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			return o.ask(stdout, stderr, func(ctx context.Context, api *datadogV2.CloudNetworkMonitoringApi, p datadogV2.GetAggregatedConnectionsOptionalParameters) (any, []column, [][]string, *http.Response, error) {
-				answer, response, err := api.GetAggregatedConnections(ctx, p)
-				columns, rows := connectionTable(answer, o.groupBy)
-				return answer, columns, rows, response, err
+			var answer datadogV2.SingleAggregatedConnectionResponseArray
+			err := o.ask(func(ctx context.Context, api *datadogV2.CloudNetworkMonitoringApi, p datadogV2.GetAggregatedConnectionsOptionalParameters) (response *http.Response, err error) {
+				answer, response, err = api.GetAggregatedConnections(ctx, p)
+				return response, err
 			})
+			if err != nil {
+				return err
+			}
+			return writeAnswer(&o, stdout, stderr, answer, answer.Data, connectionTable(answer.Data, o.groupBy))
 		},
 	}
 	o.flags(cmd, "client_service,network.client.ip,server_service,network.server.ip,server_port")
 	return cmd
 }
 
-var connectionColumns = []struct {
-	column
-	text func(*datadogV2.SingleAggregatedConnectionResponseDataAttributes) string
-}{
-	{column{"SENT", false, 0}, func(a *datadogV2.SingleAggregatedConnectionResponseDataAttributes) string {
-		return byteSize(uint64(a.GetBytesSentByClient()))
-	}},
-	{column{"RECEIVED", false, 0}, func(a *datadogV2.SingleAggregatedConnectionResponseDataAttributes) string {
-		return byteSize(uint64(a.GetBytesSentByServer()))
-	}},
-	{column{"RTT", false, 3}, func(a *datadogV2.SingleAggregatedConnectionResponseDataAttributes) string {
-		return roundTrip(uint64(a.GetRttMicroSeconds()))
-	}},
-	{column{"OPENED", false, 2}, func(a *datadogV2.SingleAggregatedConnectionResponseDataAttributes) string {
-		return count(uint64(a.GetTcpEstablishedConnections()))
-	}},
-	{column{"CLOSED", false, 4}, func(a *datadogV2.SingleAggregatedConnectionResponseDataAttributes) string {
-		return count(uint64(a.GetTcpClosedConnections()))
-	}},
-	{column{"RETRANS", false, 5}, func(a *datadogV2.SingleAggregatedConnectionResponseDataAttributes) string {
-		return count(uint64(a.GetTcpRetransmits()))
-	}},
-	{column{"FAILED", false, 1}, func(a *datadogV2.SingleAggregatedConnectionResponseDataAttributes) string {
-		return count(uint64(a.GetTcpRefusals() + a.GetTcpResets() + a.GetTcpTimeouts()))
-	}},
-}
+// connectionRow is a row of the answer of one kind, dnsRow of the other.
+type (
+	connectionRow = datadogV2.SingleAggregatedConnectionResponseData
+	dnsRow        = datadogV2.SingleAggregatedDnsResponseData
+)
 
 // connectionTable has a column for each name that was grouped by, as it is written in --group-by.
-func connectionTable(answer datadogV2.SingleAggregatedConnectionResponseArray, groupBy string) ([]column, [][]string) {
+func connectionTable(rows []connectionRow, groupBy string) table[connectionRow] {
 	var names []string
 	for name := range strings.SplitSeq(groupBy, ",") {
 		if name = strings.TrimSpace(name); name != "" {
 			names = append(names, name)
 		}
 	}
-	var rows [][]string
-	for _, d := range answer.Data {
-		a := d.Attributes
-		if len(names) == 0 { // grouped as the API does by itself
-			for name := range a.GetGroupBys() {
-				names = append(names, name)
-			}
-			slices.Sort(names)
-		}
-		var row []string
-		for _, name := range names {
-			row = append(row, printable(strings.Join(a.GetGroupBys()[name], ", ")))
-		}
-		for _, c := range connectionColumns {
-			row = append(row, c.text(a))
-		}
-		rows = append(rows, row)
+	if len(names) == 0 && len(rows) > 0 { // grouped as the API does by itself
+		names = slices.Sorted(maps.Keys(rows[0].Attributes.GetGroupBys()))
 	}
-	columns := groupColumns(names)
-	for _, c := range connectionColumns {
-		columns = append(columns, c.column)
-	}
-	return columns, rows
-}
-
-func groupColumns(names []string) []column {
-	var columns []column
+	var t table[connectionRow]
 	for _, name := range names {
-		columns = append(columns, column{printable(name), true, 0})
+		t = append(t, column[connectionRow]{printable(name), func(r connectionRow) string {
+			return printable(strings.Join(r.Attributes.GetGroupBys()[name], ", "))
+		}, true, 0})
 	}
-	return columns
+	return append(t, table[connectionRow]{
+		{"SENT", func(r connectionRow) string { return byteSize(uint64(r.Attributes.GetBytesSentByClient())) }, false, 0},
+		{"RECEIVED", func(r connectionRow) string { return byteSize(uint64(r.Attributes.GetBytesSentByServer())) }, false, 0},
+		{"RTT", func(r connectionRow) string { return roundTrip(uint64(r.Attributes.GetRttMicroSeconds())) }, false, 3},
+		{"OPENED", func(r connectionRow) string { return count(uint64(r.Attributes.GetTcpEstablishedConnections())) }, false, 2},
+		{"CLOSED", func(r connectionRow) string { return count(uint64(r.Attributes.GetTcpClosedConnections())) }, false, 4},
+		{"RETRANS", func(r connectionRow) string { return count(uint64(r.Attributes.GetTcpRetransmits())) }, false, 5},
+		{"FAILED", func(r connectionRow) string {
+			return count(uint64(r.Attributes.GetTcpRefusals() + r.Attributes.GetTcpResets() + r.Attributes.GetTcpTimeouts()))
+		}, false, 1},
+	}...)
 }
 
 func newDNS(stdout, stderr io.Writer, version string) *cobra.Command {
@@ -109,68 +82,61 @@ func newDNS(stdout, stderr io.Writer, version string) *cobra.Command {
 			"docs/api.md has the names to group and filter by. It asks by Datadog's own client.",
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			return o.ask(stdout, stderr, func(ctx context.Context, api *datadogV2.CloudNetworkMonitoringApi, p datadogV2.GetAggregatedConnectionsOptionalParameters) (any, []column, [][]string, *http.Response, error) {
-				answer, response, err := api.GetAggregatedDns(ctx, datadogV2.GetAggregatedDnsOptionalParameters(p))
-				columns, rows := dnsTable(answer)
-				return answer, columns, rows, response, err
+			var answer datadogV2.SingleAggregatedDnsResponseArray
+			err := o.ask(func(ctx context.Context, api *datadogV2.CloudNetworkMonitoringApi, p datadogV2.GetAggregatedConnectionsOptionalParameters) (response *http.Response, err error) {
+				answer, response, err = api.GetAggregatedDns(ctx, datadogV2.GetAggregatedDnsOptionalParameters(p))
+				return response, err
 			})
+			if err != nil {
+				return err
+			}
+			return writeAnswer(&o, stdout, stderr, answer, answer.Data, queryTable(answer.Data))
 		},
 	}
 	o.flags(cmd, "client_service,network.dns_query,network.dns_qtype")
 	return cmd
 }
 
-var dnsColumns = []struct {
-	column
-	key  datadogV2.DnsMetricKey
-	text func(uint64) string
-}{
-	{column{"QUERIES", false, 0}, datadogV2.DNSMETRICKEY_DNS_TOTAL_REQUESTS, count},
-	{column{"FAILED", false, 0}, datadogV2.DNSMETRICKEY_DNS_FAILURES, count},
-	{column{"NXDOMAIN", false, 3}, datadogV2.DNSMETRICKEY_DNS_RESPONSES_NXDOMAIN, count},
-	{column{"SERVFAIL", false, 4}, datadogV2.DNSMETRICKEY_DNS_RESPONSES_SERVFAIL, count},
-	{column{"OTHER", false, 5}, datadogV2.DNSMETRICKEY_DNS_RESPONSES_OTHER, count},
-	{column{"TIMEOUT", false, 2}, datadogV2.DNSMETRICKEY_DNS_TIMEOUTS, count},
-	{column{"OK", false, 1}, datadogV2.DNSMETRICKEY_DNS_SUCCESS_LATENCY_PERCENTILE, roundTrip},
-	{column{"ERR", false, 6}, datadogV2.DNSMETRICKEY_DNS_FAILURE_LATENCY_PERCENTILE, roundTrip},
-}
-
-// dnsTable has a column for each name that the API says it has grouped by.
-func dnsTable(answer datadogV2.SingleAggregatedDnsResponseArray) ([]column, [][]string) {
+// queryTable has a column for each name that the API says it has grouped by.
+func queryTable(rows []dnsRow) table[dnsRow] {
 	var names []string
-	if len(answer.Data) > 0 {
-		for _, g := range answer.Data[0].Attributes.GetGroupBys() {
+	if len(rows) > 0 {
+		for _, g := range rows[0].Attributes.GetGroupBys() {
 			if !slices.Contains(names, g.GetKey()) {
 				names = append(names, g.GetKey())
 			}
 		}
 	}
-	var rows [][]string
-	for _, d := range answer.Data {
-		var row []string
-		for _, name := range names {
+	var t table[dnsRow]
+	for _, name := range names {
+		t = append(t, column[dnsRow]{printable(name), func(r dnsRow) string {
 			var values []string
-			for _, g := range d.Attributes.GetGroupBys() {
+			for _, g := range r.Attributes.GetGroupBys() {
 				if g.GetKey() == name {
 					values = append(values, g.GetValue())
 				}
 			}
-			row = append(row, printable(strings.Join(values, ", ")))
-		}
-		for _, c := range dnsColumns {
-			var n int64
-			for _, m := range d.Attributes.GetMetrics() {
-				if m.GetKey() == c.key {
-					n = m.GetValue()
+			return printable(strings.Join(values, ", "))
+		}, true, 0})
+	}
+	metric := func(title string, key datadogV2.DnsMetricKey, text func(uint64) string, rank int) column[dnsRow] {
+		return column[dnsRow]{title, func(r dnsRow) string {
+			for _, m := range r.Attributes.GetMetrics() {
+				if m.GetKey() == key {
+					return text(uint64(m.GetValue()))
 				}
 			}
-			row = append(row, c.text(uint64(n)))
-		}
-		rows = append(rows, row)
+			return text(0)
+		}, false, rank}
 	}
-	columns := groupColumns(names)
-	for _, c := range dnsColumns {
-		columns = append(columns, c.column)
-	}
-	return columns, rows
+	return append(t,
+		metric("QUERIES", datadogV2.DNSMETRICKEY_DNS_TOTAL_REQUESTS, count, 0),
+		metric("FAILED", datadogV2.DNSMETRICKEY_DNS_FAILURES, count, 0),
+		metric("NXDOMAIN", datadogV2.DNSMETRICKEY_DNS_RESPONSES_NXDOMAIN, count, 3),
+		metric("SERVFAIL", datadogV2.DNSMETRICKEY_DNS_RESPONSES_SERVFAIL, count, 4),
+		metric("OTHER", datadogV2.DNSMETRICKEY_DNS_RESPONSES_OTHER, count, 5),
+		metric("TIMEOUT", datadogV2.DNSMETRICKEY_DNS_TIMEOUTS, count, 2),
+		metric("OK", datadogV2.DNSMETRICKEY_DNS_SUCCESS_LATENCY_PERCENTILE, roundTrip, 1),
+		metric("ERR", datadogV2.DNSMETRICKEY_DNS_FAILURE_LATENCY_PERCENTILE, roundTrip, 6),
+	)
 }

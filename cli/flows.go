@@ -33,6 +33,7 @@ type flowsOptions struct {
 	settings settings
 	once     bool
 	json     bool
+	dns      bool
 	interval time.Duration
 }
 
@@ -40,10 +41,10 @@ func newFlows(stdout, stderr io.Writer) *cobra.Command {
 	var o flowsOptions
 	cmd := &cobra.Command{
 		Use:   "flows",
-		Short: "Show who talks to whom over TCP now",
-		Long: "Show who talks to whom over TCP now, the most bytes first: in a terminal a table that is drawn\n" +
-			"again each second and that q ends, with --once one interval as a table, with --json one JSON\n" +
-			"object a line for each flow of each interval.",
+		Short: "Show who talks to whom now",
+		Long: "Show who talks to whom over TCP and UDP now, the most bytes first: in a terminal a table that is\n" +
+			"drawn again each second and that q ends, with --once one interval as a table, with --json one\n" +
+			"JSON object a line for each flow of each interval. With --dns it is who asks for which names.",
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.interval < minInterval {
@@ -62,6 +63,7 @@ func newFlows(stdout, stderr io.Writer) *cobra.Command {
 	o.settings.envFileFlag(cmd)
 	cmd.Flags().BoolVar(&o.once, "once", false, "one interval, then end")
 	cmd.Flags().BoolVar(&o.json, "json", false, "one JSON object a line instead of a table")
+	cmd.Flags().BoolVar(&o.dns, "dns", false, "DNS questions and what became of them instead of flows")
 	cmd.Flags().DurationVar(&o.interval, "interval", defaultInterval, "how long an interval is (1s for the live table)")
 	return cmd
 }
@@ -74,6 +76,12 @@ func (o *flowsOptions) run(stdout, stderr io.Writer, live bool) error {
 	if cfg.Flows == "off" {
 		return usageError{errors.New("SOCKTALLY_FLOWS=\"off\": want auto, ebpf or sockdiag to see flows")}
 	}
+	switch {
+	case o.dns && !cfg.FlowsUDP:
+		return usageError{errors.New("SOCKTALLY_FLOWS_UDP=\"off\": want on to see DNS")}
+	case o.dns && len(cfg.DNSPorts) == 0:
+		return usageError{errors.New("SOCKTALLY_DNS_PORTS=\"none\": want ports to see DNS")}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	counter, err := flows.Open(daemon.FlowOptions(cfg))
@@ -81,33 +89,77 @@ func (o *flowsOptions) run(stdout, stderr io.Writer, live bool) error {
 		return err
 	}
 	defer counter.Close()
+	if why := counter.UDPRefusal(); o.dns && why != nil {
+		return why
+	}
 	log := newLogger(stderr, cfg, cfg.LogLevel)
 	if !live {
 		logSource(log, counter)
 		defer logLosses(log, counter)
 	}
-	switch {
-	case live:
-		return showLive(ctx, counter, o.interval)
-	case o.json:
-		return eachInterval(ctx, counter, o.interval, o.once, func(records []flows.Record) error {
-			lines := json.NewEncoder(stdout)
-			for _, r := range records {
+	if o.dns {
+		return show(ctx, view[flows.DNSRecord]{"DNS questions", counter, dnsTable, counter.TallyDNS, moreDNS}, o, stdout, live)
+	}
+	return show(ctx, view[flows.Record]{"flows", counter, flowTable, counter.Tally, moreFlow}, o, stdout, live)
+}
+
+// view is what one command shows: the rows of an interval and how they are laid out and ordered.
+type view[T any] struct {
+	noun    string
+	counter *flows.Counter
+	table   table[T]
+	count   func(context.Context) ([]T, error)
+	order   func(a, b T) int
+}
+
+// tally returns the rows of an interval in order.
+func (v view[T]) tally(ctx context.Context) ([]T, error) {
+	rows, err := v.count(ctx)
+	slices.SortFunc(rows, v.order)
+	return rows, err
+}
+
+func show[T any](ctx context.Context, v view[T], o *flowsOptions, stdout io.Writer, live bool) error {
+	if live {
+		return showLive(ctx, v, o.interval)
+	}
+	print := func(rows []T) error {
+		for _, line := range v.table.lines(rows, terminalWidth(stdout)) {
+			if _, err := fmt.Fprintln(stdout, line); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if o.json {
+		lines := json.NewEncoder(stdout)
+		print = func(rows []T) error {
+			for _, r := range rows {
 				if err := lines.Encode(r); err != nil {
-					return fmt.Errorf("write flows: %w", err)
+					return err
 				}
 			}
 			return nil
-		})
-	default:
-		return eachInterval(ctx, counter, o.interval, true, func(records []flows.Record) error {
-			for _, line := range flowTable(records, terminalWidth(stdout)) {
-				if _, err := fmt.Fprintln(stdout, line); err != nil {
-					return fmt.Errorf("write flows: %w", err)
-				}
-			}
+		}
+	}
+	ticks := time.NewTicker(o.interval)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ctx.Done():
 			return nil
-		})
+		case <-ticks.C:
+		}
+		rows, err := v.tally(ctx)
+		if err != nil {
+			return err
+		}
+		if err := print(rows); err != nil {
+			return fmt.Errorf("write %s: %w", v.noun, err)
+		}
+		if o.once || !o.json {
+			return nil
+		}
 	}
 }
 
@@ -118,6 +170,9 @@ func logSource(log *slog.Logger, counter *flows.Counter) {
 		attributes = append(attributes, "because", why.Error())
 	}
 	log.Info("flows are counted", attributes...)
+	if why := counter.UDPRefusal(); why != nil {
+		log.Warn("UDP and DNS are not counted", "because", why.Error())
+	}
 }
 
 // logLosses says what could not be counted.
@@ -130,41 +185,29 @@ func logLosses(log *slog.Logger, counter *flows.Counter) {
 	}
 }
 
-// eachInterval hands the records of each interval to show, the most bytes first, until ctx ends, or
-// only one.
-func eachInterval(ctx context.Context, counter *flows.Counter, interval time.Duration, once bool, show func([]flows.Record) error) error {
-	ticks := time.NewTicker(interval)
-	defer ticks.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticks.C:
-		}
-		records, err := tally(ctx, counter)
-		if err != nil {
-			return err
-		}
-		if err := show(records); err != nil || once {
-			return err
-		}
-	}
+// moreFlow orders flows, the most bytes first.
+func moreFlow(a, b flows.Record) int {
+	return cmp.Or(
+		cmp.Compare(b.BytesSentByClient+b.BytesSentByServer, a.BytesSentByClient+a.BytesSentByServer),
+		cmp.Compare(b.Established+b.Closed, a.Established+a.Closed),
+		a.Server.Addr.Compare(b.Server.Addr),
+		cmp.Compare(a.Server.Port, b.Server.Port),
+		a.Client.Addr.Compare(b.Client.Addr),
+		cmp.Compare(a.Client.Owner.PID, b.Client.Owner.PID),
+	)
 }
 
-// tally returns the records of an interval, the most bytes first.
-func tally(ctx context.Context, counter *flows.Counter) ([]flows.Record, error) {
-	records, err := counter.Tally(ctx)
-	slices.SortFunc(records, func(a, b flows.Record) int {
-		return cmp.Or(
-			cmp.Compare(b.BytesSentByClient+b.BytesSentByServer, a.BytesSentByClient+a.BytesSentByServer),
-			cmp.Compare(b.Established+b.Closed, a.Established+a.Closed),
-			a.Server.Addr.Compare(b.Server.Addr),
-			cmp.Compare(a.Server.Port, b.Server.Port),
-			a.Client.Addr.Compare(b.Client.Addr),
-			cmp.Compare(a.Client.Owner.PID, b.Client.Owner.PID),
-		)
-	})
-	return records, err
+// moreDNS orders DNS questions, the most requests first.
+func moreDNS(a, b flows.DNSRecord) int {
+	return cmp.Or(
+		cmp.Compare(b.Requests, a.Requests),
+		cmp.Compare(b.Timeouts, a.Timeouts),
+		cmp.Compare(a.Name, b.Name),
+		cmp.Compare(a.Type, b.Type),
+		a.Server.Addr.Compare(b.Server.Addr),
+		a.Client.Addr.Compare(b.Client.Addr),
+		cmp.Compare(a.Client.Owner.PID, b.Client.Owner.PID),
+	)
 }
 
 func isTerminal(w io.Writer) bool {

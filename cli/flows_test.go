@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"socktally/dns"
 	"socktally/flows"
 )
 
@@ -16,8 +18,8 @@ func sampleRecords() []flows.Record {
 	return []flows.Record{
 		{
 			Protocol: "tcp", Family: "ipv4", Source: flows.FromEBPF, Direction: flows.Outgoing,
-			Client:   flows.Endpoint{Addr: netip.MustParseAddr("10.1.2.3"), Owner: flows.Owner{PID: 7, Process: "curl", Service: "cu\x1b[2Jrl\nü"}},
-			Server:   flows.Endpoint{Addr: netip.MustParseAddr("10.9.8.7"), Port: 443},
+			Client: flows.Endpoint{Addr: netip.MustParseAddr("10.1.2.3"), Owner: flows.Owner{PID: 7, Process: "curl", Service: "cu\x1b[2Jrl\nü"}},
+			Server: flows.Endpoint{Addr: netip.MustParseAddr("10.9.8.7"), Port: 443}, ServerDomain: "big.invalid",
 			Counters: flows.Counters{BytesSentByClient: 1536, BytesSentByServer: 5 << 30, RTTSum: 2468, RTTSamples: 2, Retransmits: 3, Established: 2, Closed: 1},
 		},
 		{
@@ -32,19 +34,40 @@ func sampleRecords() []flows.Record {
 
 func TestFlowTable(t *testing.T) {
 	const want = `
-CLIENT                                  SERVER                    DIRECTION   SENT  RECEIVED     RTT  OPENED  CLOSED  RETRANS  FAILED
-10.1.2.3 cu?[2Jrl??                     10.9.8.7:443               outgoing  1.5Ki     5.0Gi  1.23ms       2       1        3       -
-2001:db8:1111:2222:3333:4444:5555:6666  [2001:db8::1]:8080 nginx   incoming   1023         0       -       -       -        -      10
-(all others)                            (all others)               outgoing      1         0       -       -       -        -       -
+CLIENT                                  SERVER                      PROTO  DIRECTION   SENT  RECEIVED     RTT  OPENED  CLOSED  RETRANS  FAILED
+10.1.2.3 cu?[2Jrl??                     10.9.8.7:443 (big.invalid)    tcp   outgoing  1.5Ki     5.0Gi  1.23ms       2       1        3       -
+2001:db8:1111:2222:3333:4444:5555:6666  [2001:db8::1]:8080 nginx      tcp   incoming   1023         0       -       -       -        -      10
+(all others)                            (all others)                  tcp   outgoing      1         0       -       -       -        -       -
 `
-	if got := "\n" + strings.Join(flowTable(sampleRecords(), 0), "\n") + "\n"; got != want {
+	if got := "\n" + strings.Join(flowTable.lines(sampleRecords(), 0), "\n") + "\n"; got != want {
+		t.Errorf("table is%s\nwant%s", got, want)
+	}
+}
+
+func TestDNSTable(t *testing.T) {
+	records := []flows.DNSRecord{
+		{
+			Protocol: "udp", Name: "www.example.invalid", Type: "A",
+			Client: flows.Endpoint{Addr: netip.MustParseAddr("10.1.2.3"), Owner: flows.Owner{PID: 7, Service: "web"}},
+			Server: flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.53"), Port: 53},
+			Counts: dns.Counts{Requests: 9, Successes: 1, NXDomain: 2, ServFail: 3, OtherFailures: 1, Timeouts: 2},
+		},
+		{Protocol: "udp", Name: dns.Other, Type: dns.Other, Counts: dns.Counts{Requests: 1}},
+	}
+	records[0].SuccessLatency.Add(2 * time.Millisecond)
+	const want = `
+QUERY                CLIENT        SERVER         TYPE  PROTO  REQUESTS  OK  NXDOMAIN  SERVFAIL  OTHER  TIMEOUT  P50  P99
+www.example.invalid  10.1.2.3 web  10.0.0.53:53      A    udp         9   1         2         3      1        2  2ms  2ms
+other                (all others)  (all others)  other    udp         1   -         -         -      -        -    -    -
+`
+	if got := "\n" + strings.Join(dnsTable.lines(records, 0), "\n") + "\n"; got != want {
 		t.Errorf("table is%s\nwant%s", got, want)
 	}
 }
 
 func TestFlowTableFitsTheWidth(t *testing.T) {
 	for width := 40; width < 140; width++ {
-		lines := flowTable(sampleRecords(), width)
+		lines := flowTable.lines(sampleRecords(), width)
 		for _, line := range lines {
 			if len(line) > width {
 				t.Fatalf("width %d: %q has %d columns", width, line, len(line))
@@ -57,7 +80,7 @@ func TestFlowTableFitsTheWidth(t *testing.T) {
 		}
 	}
 	for _, width := range []int{1, 5, 20} { // too narrow for anything, and no panic
-		flowTable(sampleRecords(), width)
+		flowTable.lines(sampleRecords(), width)
 	}
 }
 
@@ -80,6 +103,8 @@ func TestFlowsUsage(t *testing.T) {
 		{[]string{"flows", "--once", "--interval", "soon"}, nil, "invalid argument"},
 		{[]string{"flows", "--once", "now"}, nil, "takes no arguments"},
 		{[]string{"flows", "--once"}, map[string]string{"SOCKTALLY_FLOWS": "off"}, `SOCKTALLY_FLOWS="off": want auto, ebpf or sockdiag`},
+		{[]string{"flows", "--once", "--dns"}, map[string]string{"SOCKTALLY_FLOWS_UDP": "off"}, `SOCKTALLY_FLOWS_UDP="off": want on to see DNS`},
+		{[]string{"flows", "--once", "--dns"}, map[string]string{"SOCKTALLY_DNS_PORTS": "none"}, `SOCKTALLY_DNS_PORTS="none": want ports to see DNS`},
 		{[]string{"flows", "--once"}, map[string]string{"SOCKTALLY_FLOWS": "maybe"}, `SOCKTALLY_FLOWS="maybe"`},
 	} {
 		setEnvironment(t, test.env)

@@ -10,48 +10,36 @@ import (
 	"socktally/flows"
 )
 
-// flowColumn is one column of the table of flows.
-type flowColumn struct {
-	column
-	text func(flows.Record) string
-}
-
-var flowColumns = []flowColumn{
-	{column{"CLIENT", true, 0}, func(r flows.Record) string { return end(r, r.Client) }},
-	{column{"SERVER", true, 0}, func(r flows.Record) string { return end(r, r.Server) }},
-	{column{"DIRECTION", false, 6}, func(r flows.Record) string { return string(r.Direction) }},
-	{column{"SENT", false, 0}, func(r flows.Record) string { return byteSize(r.BytesSentByClient) }},
-	{column{"RECEIVED", false, 0}, func(r flows.Record) string { return byteSize(r.BytesSentByServer) }},
-	{column{"RTT", false, 3}, func(r flows.Record) string { return roundTrip(r.RTTMicroSeconds()) }},
-	{column{"OPENED", false, 2}, func(r flows.Record) string { return count(r.Established) }},
-	{column{"CLOSED", false, 4}, func(r flows.Record) string { return count(r.Closed) }},
-	{column{"RETRANS", false, 5}, func(r flows.Record) string { return count(r.Retransmits) }},
-	{column{"FAILED", false, 1}, func(r flows.Record) string {
+// flowTable shows flows. Sent and received are as the client sees it.
+var flowTable = table[flows.Record]{
+	{"CLIENT", func(r flows.Record) string { return end(r.Client) }, true, 0},
+	{"SERVER", func(r flows.Record) string { return serverEnd(r) }, true, 0},
+	{"PROTO", func(r flows.Record) string { return r.Protocol }, false, 7},
+	{"DIRECTION", func(r flows.Record) string { return string(r.Direction) }, false, 6},
+	{"SENT", func(r flows.Record) string { return byteSize(r.BytesSentByClient) }, false, 0},
+	{"RECEIVED", func(r flows.Record) string { return byteSize(r.BytesSentByServer) }, false, 0},
+	{"RTT", func(r flows.Record) string { return roundTrip(r.RTTMicroSeconds()) }, false, 3},
+	{"OPENED", func(r flows.Record) string { return count(r.Established) }, false, 2},
+	{"CLOSED", func(r flows.Record) string { return count(r.Closed) }, false, 4},
+	{"RETRANS", func(r flows.Record) string { return count(r.Retransmits) }, false, 5},
+	{"FAILED", func(r flows.Record) string {
 		return count(r.Refusals + r.Resets + r.Timeouts + r.Unreachables)
-	}},
+	}, false, 1},
 }
 
-// flowTable lays records out as lines, the first with titles. Sent and received are as the client sees
-// it.
-func flowTable(records []flows.Record, width int) []string {
-	var columns []column
-	for _, c := range flowColumns {
-		columns = append(columns, c.column)
+// serverEnd names the server with its domain, where one is known.
+func serverEnd(r flows.Record) string {
+	text := end(r.Server)
+	if r.ServerDomain != "" {
+		text += " (" + printable(r.ServerDomain) + ")"
 	}
-	rows := make([][]string, 0, len(records))
-	for _, r := range records {
-		var row []string
-		for _, c := range flowColumns {
-			row = append(row, c.text(r))
-		}
-		rows = append(rows, row)
-	}
-	return layTable(columns, rows, width)
+	return text
 }
 
-// end names one end of a flow: its address, its port if it is the server, and who owns it.
-func end(r flows.Record, e flows.Endpoint) string {
-	if r.Overflow() {
+// end names one end of a flow: its address, its port if it is the server, and who owns it. An end
+// without an address is that of an overflow record.
+func end(e flows.Endpoint) string {
+	if !e.Addr.IsValid() {
 		return "(all others)"
 	}
 	text := e.Addr.String()

@@ -164,8 +164,8 @@ func answerError(api *datadogV2.CloudNetworkMonitoringApi, response *http.Respon
 	return fmt.Errorf("ask: %w", err)
 }
 
-// ask runs call, which a signal ends, and shows its answer: as JSON, or as the table that it makes.
-func (o *queryOptions) ask(stdout, stderr io.Writer, call func(ctx context.Context, api *datadogV2.CloudNetworkMonitoringApi, p datadogV2.GetAggregatedConnectionsOptionalParameters) (answer any, columns []column, rows [][]string, response *http.Response, err error)) error {
+// ask makes one call, which a signal ends.
+func (o *queryOptions) ask(call func(context.Context, *datadogV2.CloudNetworkMonitoringApi, datadogV2.GetAggregatedConnectionsOptionalParameters) (*http.Response, error)) error {
 	p, err := o.parameters()
 	if err != nil {
 		return err
@@ -176,10 +176,14 @@ func (o *queryOptions) ask(stdout, stderr io.Writer, call func(ctx context.Conte
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	answer, columns, rows, response, err := call(ctx, api, p)
-	if err != nil {
+	if response, err := call(ctx, api, p); err != nil {
 		return answerError(api, response, err)
 	}
+	return nil
+}
+
+// writeAnswer writes an answer as JSON, or its rows as a table.
+func writeAnswer[T any](o *queryOptions, stdout, stderr io.Writer, answer any, rows []T, t table[T]) error {
 	if o.json {
 		return json.NewEncoder(stdout).Encode(answer)
 	}
@@ -187,7 +191,7 @@ func (o *queryOptions) ask(stdout, stderr io.Writer, call func(ctx context.Conte
 		_, err := fmt.Fprintln(stderr, "socktally: there is nothing of this kind in this time")
 		return err
 	}
-	for _, line := range layTable(columns, rows, terminalWidth(stdout)) {
+	for _, line := range t.lines(rows, terminalWidth(stdout)) {
 		if _, err := fmt.Fprintln(stdout, line); err != nil {
 			return fmt.Errorf("write: %w", err)
 		}

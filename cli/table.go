@@ -2,13 +2,13 @@ package cli
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
-// column is one column of a table.
-type column struct {
+// column is one column of a table of T.
+type column[T any] struct {
 	title string
+	text  func(T) string
 	// flexible columns are on the left and give way where the width does not suffice; of the
 	// others, those with the highest rank leave first.
 	flexible bool
@@ -18,35 +18,50 @@ type column struct {
 // leastFlexible is what a flexible column keeps before another column leaves.
 const leastFlexible = 21 // an IPv4 address and port
 
-// layTable lays rows of ASCII out as lines, the first with titles. Lines fit into width columns if that
-// is possible; 0 is any width.
-func layTable(columns []column, rows [][]string, width int) []string {
+// table lays rows of T out as lines.
+type table[T any] []column[T]
+
+// lines returns the titles and a line for each row. Lines fit into width columns if that is
+// possible; 0 is any width.
+func (t table[T]) lines(rows []T, width int) []string {
+	cells := make([][]string, 0, len(rows)+1)
 	var titles []string
-	for _, c := range columns {
+	for _, c := range t {
 		titles = append(titles, c.title)
 	}
-	rows = slices.Insert(rows, 0, titles)
-	widths := make([]int, len(columns))
+	cells = append(cells, titles)
+	for _, r := range rows {
+		var row []string
+		for _, c := range t {
+			row = append(row, c.text(r))
+		}
+		cells = append(cells, row)
+	}
+	widths := t.fit(naturalWidths(cells), width)
+	lines := make([]string, 0, len(cells))
+	for _, row := range cells {
+		lines = append(lines, t.layOut(row, widths))
+	}
+	return lines
+}
+
+func naturalWidths(rows [][]string) []int {
+	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, text := range row {
 			widths[i] = max(widths[i], len(text))
 		}
 	}
-	fit(columns, widths, width)
-	lines := make([]string, 0, len(rows))
-	for _, row := range rows {
-		lines = append(lines, layOut(columns, widths, row))
-	}
-	return lines
+	return widths
 }
 
 // fit takes columns away, then width from flexible ones, until all fit. A column of width 0 is gone.
-func fit(columns []column, widths []int, width int) {
+func (t table[T]) fit(widths []int, width int) []int {
 	if width <= 0 {
-		return
+		return widths
 	}
-	for rank := len(columns); rank > 0 && leastWidth(columns, widths) > width; rank-- {
-		for i, c := range columns {
+	for rank := len(t); rank > 0 && t.leastWidth(widths) > width; rank-- {
+		for i, c := range t {
 			if c.rank == rank {
 				widths[i] = 0
 			}
@@ -54,7 +69,7 @@ func fit(columns []column, widths []int, width int) {
 	}
 	for excess := totalWidth(widths) - width; excess > 0; excess-- {
 		widest := 0
-		for i, c := range columns {
+		for i, c := range t {
 			if c.flexible && widths[i] > widths[widest] {
 				widest = i
 			}
@@ -64,6 +79,7 @@ func fit(columns []column, widths []int, width int) {
 		}
 		widths[widest]--
 	}
+	return widths
 }
 
 func totalWidth(widths []int) int {
@@ -77,9 +93,9 @@ func totalWidth(widths []int) int {
 }
 
 // leastWidth is the width with all flexible columns at their least.
-func leastWidth(columns []column, widths []int) int {
+func (t table[T]) leastWidth(widths []int) int {
 	total := totalWidth(widths)
-	for i, c := range columns {
+	for i, c := range t {
 		if c.flexible {
 			total -= max(0, widths[i]-leastFlexible)
 		}
@@ -87,7 +103,7 @@ func leastWidth(columns []column, widths []int) int {
 	return total
 }
 
-func layOut(columns []column, widths []int, row []string) string {
+func (t table[T]) layOut(row []string, widths []int) string {
 	var line strings.Builder
 	for i, text := range row {
 		if widths[i] == 0 {
@@ -99,7 +115,7 @@ func layOut(columns []column, widths []int, row []string) string {
 		if len(text) > widths[i] {
 			text = text[:widths[i]]
 		}
-		if columns[i].flexible {
+		if t[i].flexible {
 			fmt.Fprintf(&line, "%-*s", widths[i], text)
 		} else {
 			fmt.Fprintf(&line, "%*s", widths[i], text)

@@ -34,13 +34,13 @@ func (c *checker) flowTags(list string) []string {
 func (c *checker) dnsPorts(list string) []uint16 {
 	const most = 4 // the program in the kernel compares with so many
 	ports := []uint16{}
-	if list == "" {
+	if list == "none" {
 		return ports
 	}
 	for text := range strings.SplitSeq(list, ",") {
 		port, err := strconv.ParseUint(strings.TrimSpace(text), 10, 16)
 		if err != nil || port == 0 || len(ports) == most || slices.Contains(ports, uint16(port)) {
-			c.fault("SOCKTALLY_DNS_PORTS", list, "want at most %d different ports from 1 to 65535, such as 53,5353", most)
+			c.fault("SOCKTALLY_DNS_PORTS", list, "want none, or at most %d different ports from 1 to 65535, such as 53,5353", most)
 			return []uint16{}
 		}
 		ports = append(ports, uint16(port))

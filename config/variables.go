@@ -19,7 +19,7 @@ type variables struct {
 	Flows     string `envconfig:"SOCKTALLY_FLOWS" default:"auto" desc:"how flows are counted: ebpf, sockdiag, auto for the first of them that this host allows, or off"`
 	FlowsMax  string `envconfig:"SOCKTALLY_FLOWS_MAX" default:"16384" desc:"flows of one interval that are told apart; what goes beyond is summed in one record"`
 	FlowsUDP  string `envconfig:"SOCKTALLY_FLOWS_UDP" default:"on" desc:"on counts UDP and DNS too, which has a program look at each packet; off leaves them out"`
-	DNSPorts  string `envconfig:"SOCKTALLY_DNS_PORTS" default:"53" desc:"ports of DNS servers, a comma list of four at most; empty tallies no DNS"`
+	DNSPorts  string `envconfig:"SOCKTALLY_DNS_PORTS" default:"53" desc:"ports of DNS servers, a comma list of four at most, or none"`
 	FlowsTick string `envconfig:"SOCKTALLY_FLOWS_SCHEDULE" default:"@every 30s" desc:"cron spec of the tallies of flows, as SOCKTALLY_SCHEDULE"`
 	FlowTags  string `envconfig:"SOCKTALLY_FLOW_TAGS" default:"direction,protocol,service,remote,server_port" desc:"what the metrics of flows are split by, a comma list; see docs/flow-metrics.md"`
 	FlowMost  string `envconfig:"SOCKTALLY_FLOW_MAX_CONTEXTS" default:"500" desc:"combinations of those tags that one tally sends at most; the smaller ones go to one that is tagged other"`

@@ -41,13 +41,15 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Packet is one UDP datagram to or from a DNS server.
+// Packet is one message to or from a DNS server.
 type Packet[O comparable] struct {
 	// Time is when it passed, in nanoseconds.
 	Time uint64
 	// Client and Server are the two ends, NetNS what tells equal addresses apart.
 	Client, Server netip.AddrPort
 	NetNS          uint32
+	// TCP says that it went over TCP, not UDP.
+	TCP bool
 	// FromClient says which way it went.
 	FromClient bool
 	// Owner is who holds the client's socket.
@@ -62,6 +64,7 @@ type Key[O comparable] struct {
 	Owner      O
 	Client     netip.Addr
 	Server     netip.AddrPort
+	TCP        bool
 	Name, Type string
 }
 
@@ -88,12 +91,13 @@ func (c *Counts) Failures() uint64 { return c.FailedResponses() + c.Timeouts }
 
 // Losses count what could not be tallied, since the start.
 type Losses struct {
-	// Malformed packets could not be parsed, or do not ask one question.
+	// Malformed packets could not be parsed, or do not ask one question. A connection of which a
+	// segment is missing is one, and what follows on it is not read.
 	Malformed uint64
 	// Unmatched answers belong to no query that waits: late, sent twice, or forged.
 	Unmatched uint64
 	// Untracked queries are counted as requests, but too many others waited for theirs to be matched
-	// with an answer.
+	// with an answer. So are segments of more connections than are followed.
 	Untracked uint64
 }
 
@@ -101,6 +105,7 @@ type Losses struct {
 type Tallier[O comparable] struct {
 	options Options
 	pending map[transaction]query[O]
+	streams map[direction]*stream
 	tallies map[Key[O]]*Counts
 	names   map[string]bool
 	known   *names
@@ -111,6 +116,7 @@ type Tallier[O comparable] struct {
 type transaction struct {
 	client, server netip.AddrPort
 	netns          uint32
+	tcp            bool
 	id             uint16
 	name, kind     string
 }
@@ -126,6 +132,7 @@ func New[O comparable](o Options) *Tallier[O] {
 	return &Tallier[O]{
 		options: o,
 		pending: make(map[transaction]query[O]),
+		streams: make(map[direction]*stream),
 		tallies: make(map[Key[O]]*Counts),
 		names:   make(map[string]bool),
 		known:   newNames(o.MaxAddresses),
@@ -139,7 +146,7 @@ func (t *Tallier[O]) Add(p Packet[O]) {
 		t.losses.Malformed++
 		return
 	}
-	tr := transaction{p.Client, p.Server, p.NetNS, m.id, m.name, m.kind}
+	tr := transaction{p.Client, p.Server, p.NetNS, p.TCP, m.id, m.name, m.kind}
 	waiting, ok := t.pending[tr]
 	if p.FromClient {
 		if ok && p.Time-waiting.time < uint64(t.options.Timeout) {
@@ -199,7 +206,7 @@ func (t *Tallier[O]) answer(tr transaction, q query[O], m *message, now uint64) 
 
 // counts finds the tally of a query, or that of all others where there is no room for it.
 func (t *Tallier[O]) counts(tr transaction, owner O) *Counts {
-	k := Key[O]{owner, tr.client.Addr(), tr.server, tr.name, tr.kind}
+	k := Key[O]{owner, tr.client.Addr(), tr.server, tr.tcp, tr.name, tr.kind}
 	if !t.names[tr.name] {
 		if len(t.names) < t.options.MaxNames {
 			t.names[tr.name] = true
@@ -228,6 +235,7 @@ func (t *Tallier[O]) Expire(now uint64) {
 			t.counts(tr, q.owner).Timeouts++
 		}
 	}
+	t.expireStreams(now)
 }
 
 // Take returns the tallies since the last Take, each of which now belongs to the caller.

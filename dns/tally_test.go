@@ -58,7 +58,9 @@ func came(at uint64, payload []byte) Packet[int] {
 	return Packet[int]{Time: at, Client: client, Server: server, Owner: 7, Payload: payload}
 }
 
-func keyOf(name string) Key[int] { return Key[int]{7, client.Addr(), server, name, "A"} }
+func keyOf(name string) Key[int] {
+	return Key[int]{Owner: 7, Client: client.Addr(), Server: server, Name: name, Type: "A"}
+}
 
 func TestAnswersAreMatched(t *testing.T) {
 	tally := New[int](Options{})

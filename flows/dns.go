@@ -115,14 +115,23 @@ func (d *dnsTracer) add(sample []byte) {
 	remote := netip.AddrPortFrom(address(p.Tuple.Remote), p.Tuple.RemotePort)
 	packet := dns.Packet[dnsSocket]{
 		Time: p.Time, Client: local, Server: remote, NetNS: p.Netns, FromClient: p.Out != 0,
-		Payload: sample[dnsHeader:][:p.Size],
+		TCP: p.IsTcp != 0, Payload: sample[dnsHeader:][:p.Size],
 	}
 	packet.Owner.owner = owned{pid: p.Pid, netns: p.Netns, cgroup: p.Cgroup, comm: p.Comm}
+	if packet.TCP {
+		packet.NetNS = p.Tuple.Netns // both ends of a connection are to be known as one
+	}
 	if d.isServer(&p) {
 		packet.Client, packet.Server, packet.FromClient = remote, local, p.Out == 0
 		packet.Owner.isServer = true
 	}
-	d.tallier.Add(packet)
+	if !packet.TCP {
+		d.tallier.Add(packet)
+		return
+	}
+	d.tallier.AddSegment(dns.Segment[dnsSocket]{
+		Packet: packet, Sequence: p.Sequence, Length: p.Length, First: p.IsFirst != 0,
+	})
 }
 
 // isServer says whether the socket is the server's. The port says so; where both have such a port,

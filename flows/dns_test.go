@@ -3,6 +3,7 @@ package flows
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -71,6 +72,41 @@ func (ns *namespace) dnsmasq(addresses ...string) (stop func() (answered uint64)
 		cmd.Process.Signal(unix.SIGUSR1)
 		n, _ := strconv.ParseUint(await(`queries answered locally (\d+)`)[1], 10, 64)
 		return n
+	}
+}
+
+// nsd answers zone.invalid with an address, big.zone.invalid with more text than a datagram of 512
+// bytes holds, every other name in that zone with NXDOMAIN, fail.invalid with SERVFAIL, for it lacks
+// that zone's file, and refuses all else.
+func (ns *namespace) nsd(address string) {
+	ns.t.Helper()
+	needProgram(ns.t, "nsd")
+	dir := ns.t.TempDir()
+	write(ns.t, filepath.Join(dir, "zone"), "$ORIGIN zone.invalid.\n$TTL 600\n"+
+		"@ SOA ns.zone.invalid. admin.zone.invalid. 1 3600 600 86400 60\n@ NS ns\n@ A 192.0.2.1\nns A "+address+"\n"+
+		"big TXT"+strings.Repeat(" "+strings.Repeat("x", 250), 4)+"\n")
+	var config strings.Builder
+	for _, line := range []string{"server:", "ip-address: " + address, `username: ""`, `database: ""`, `zonesdir: "` + dir + `"`,
+		"pidfile: pid", "zonelistfile: zones", "xfrdfile: xfrd", `xfrdir: "` + dir + `"`, "logfile: log", "verbosity: 1", "server-count: 1", "tcp-query-count: 0",
+		"remote-control:", "control-enable: no",
+		"zone:", "name: zone.invalid", "zonefile: zone", "zone:", "name: fail.invalid", "zonefile: missing"} {
+		fmt.Fprintln(&config, line)
+	}
+	write(ns.t, filepath.Join(dir, "config"), config.String())
+	cmd := exec.Command("nsd", "-d", "-c", filepath.Join(dir, "config"))
+	ns.do(cmd.Start)
+	ns.t.Cleanup(func() {
+		cmd.Process.Signal(unix.SIGTERM) // it ends its children
+		cmd.Wait()
+	})
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		log, _ := os.ReadFile(filepath.Join(dir, "log"))
+		if strings.Contains(string(log), "nsd started") {
+			return
+		}
+		if time.Now().After(deadline) {
+			ns.t.Fatalf("nsd did not start:\n%s", log)
+		}
 	}
 }
 
@@ -208,6 +244,72 @@ func TestDNSWithDig(t *testing.T) {
 	wantNoLosses(t, counter)
 }
 
+// A server that fails; an answer too long for a datagram, which the client then asks for by TCP.
+func TestDNSFailureAndTruncation(t *testing.T) {
+	needProgram(t, "dig")
+	client, server := newWire(t)
+	server.nsd(serverIPv4)
+	counter := openUDPFor(t, Options{Mode: EBPF})
+	client.command("", "dig", "@"+serverIPv4, "+tries=1", "fail.invalid")
+	out := client.command("", "dig", "@"+serverIPv4, "+tries=1", "+noedns", "big.zone.invalid", "TXT")
+	if !strings.Contains(out, "retrying in TCP mode") {
+		t.Fatalf("dig did not go to TCP:\n%s", out)
+	}
+	sums, records := tallyDNS(t, counter, serverIPv4)
+	if s := sums["fail.invalid A"]; s.Requests != 1 || s.ServFail != 1 {
+		t.Errorf("got %+v", s)
+	}
+	protocols := make(map[string]int)
+	for _, r := range records {
+		if r.Name == "big.zone.invalid" && r.Requests == 1 && r.Successes == 1 {
+			protocols[r.Protocol]++
+		}
+		if r.Protocol == "tcp" && (!strings.HasPrefix(r.Client.Owner.Process, "dig") && !strings.HasPrefix(r.Client.Owner.Process, "isc")) {
+			t.Errorf("client %+v", r.Client)
+		}
+	}
+	if len(records) != 3 || protocols["udp"] != 1 || protocols["tcp"] != 1 {
+		t.Errorf("got %+v", records)
+	}
+	wantNoLosses(t, counter)
+}
+
+// Queries by TCP are counted once where both ends are on this host, and at the server alone too.
+func TestDNSOverTCP(t *testing.T) {
+	needProgram(t, "dnsperf")
+	client, server := newWire(t)
+	server.nsd(serverIPv4)
+	everywhere, atServer := openUDPFor(t, Options{Mode: EBPF}), openIn(t, server, Options{Mode: EBPF, Scope: NetNS})
+	file := filepath.Join(t.TempDir(), "queries")
+	write(t, file, "zone.invalid A\nno.zone.invalid AAAA\nbig.zone.invalid TXT\nelsewhere.invalid A\n")
+	const rounds = 2500
+	out := client.command("", "dnsperf", "-m", "tcp", "-s", serverIPv4, "-d", file, "-n", strconv.Itoa(rounds), "-c", "10", "-q", "50", "-t", "20")
+	if !regexp.MustCompile(`Queries completed:\s+10000 `).MatchString(out) {
+		t.Fatal(out)
+	}
+	for where, counter := range map[string]*Counter{"everywhere": everywhere, "server": atServer} {
+		sums, records := tallyDNS(t, counter, serverIPv4)
+		for question, got := range sums {
+			failures := uint64(rounds)
+			if question == "zone.invalid A" || question == "big.zone.invalid TXT" {
+				failures = 0
+			}
+			if got.Requests != rounds || got.FailedResponses() != failures || got.Successes != rounds-failures {
+				t.Errorf("%s: %s: %+v", where, question, got)
+			}
+		}
+		if len(sums) != 4 {
+			t.Errorf("%s: %+v", where, sums)
+		}
+		for _, r := range records {
+			if r.Protocol != "tcp" || (where == "everywhere" && r.Client.Owner.Process != "dnsperf") {
+				t.Errorf("%s: %+v", where, r)
+			}
+		}
+		wantNoLosses(t, counter)
+	}
+}
+
 func query(t testing.TB, id uint16, name string) []byte {
 	t.Helper()
 	m := dnsmessage.Message{
@@ -320,6 +422,18 @@ func TestDNSOfResolvers(t *testing.T) {
 	sums, _ := tallyDNS(t, counter, "127.0.0.1")
 	if sums["yes.invalid A"].Successes != 1 || sums["yes.invalid AAAA"].Successes != 1 {
 		t.Errorf("got %+v", sums)
+	}
+	file := filepath.Join(t.TempDir(), "resolv.conf")
+	write(t, file, "nameserver 127.0.0.1\n")
+	ns.command("", "unshare", "--mount", "sh", "-c", "mount --bind "+file+" /etc/resolv.conf && getent ahosts yes.invalid")
+	sums, records := tallyDNS(t, counter, "127.0.0.1")
+	if sums["yes.invalid A"].Successes != 1 || sums["yes.invalid AAAA"].Successes != 1 {
+		t.Errorf("got %+v", sums)
+	}
+	for _, r := range records {
+		if r.Client.Owner.Process != "getent" {
+			t.Errorf("got %+v", r.Client)
+		}
 	}
 }
 

@@ -36,7 +36,11 @@ func (c *Counter) TallyDNS(ctx context.Context) ([]DNSRecord, error) {
 	taken := c.udp.dns.take()
 	records := make([]DNSRecord, 0, len(taken))
 	for k, counts := range taken {
-		records = append(records, c.udpMerger.dnsRecord(k, counts))
+		m := c.udpMerger
+		if k.TCP {
+			m = c.merger
+		}
+		records = append(records, m.dnsRecord(k, counts))
 	}
 	return records, nil
 }

@@ -182,7 +182,7 @@ func (c *Counter) openUDP(o Options) {
 		return
 	}
 	var err error
-	if c.udp, err = openUDP(o, c.source.(*tracer).objects.CgroupNames); err != nil {
+	if c.udp, err = openUDP(o, &c.source.(*tracer).objects); err != nil {
 		c.udpRefusal = fmt.Errorf("count UDP: %w", explainUDP(err, readFacts(o.Proc)))
 	}
 }

@@ -32,17 +32,17 @@ type udpTracer struct {
 	attached []io.Closer
 }
 
-// openUDP begins to count UDP. cgroupNames is the map in which the programs note the names of
-// control groups.
-func openUDP(o Options, cgroupNames *ebpf.Map) (*udpTracer, error) {
+// openUDP begins to count UDP, and takes the owners of TCP sockets and the names of control groups
+// from TCP's maps.
+func openUDP(o Options, tcp *bpf.FlowsObjects) (*udpTracer, error) {
 	t := &udpTracer{}
-	if err := t.open(o, cgroupNames); err != nil {
+	if err := t.open(o, tcp); err != nil {
 		return nil, errors.Join(err, t.close())
 	}
 	return t, nil
 }
 
-func (t *udpTracer) open(o Options, cgroupNames *ebpf.Map) error {
+func (t *udpTracer) open(o Options, tcp *bpf.FlowsObjects) error {
 	root := cgroup2Mount(filepath.Join(o.Proc, "self/mountinfo"))
 	if root == "" {
 		return errNoCgroup2
@@ -62,7 +62,7 @@ func (t *udpTracer) open(o Options, cgroupNames *ebpf.Map) error {
 		return err
 	}
 	err = spec.LoadAndAssign(&t.objects, &ebpf.CollectionOptions{
-		MapReplacements: map[string]*ebpf.Map{bpf.UdpMapCgroupNames: cgroupNames},
+		MapReplacements: map[string]*ebpf.Map{bpf.UdpMapCgroupNames: tcp.CgroupNames, bpf.UdpMapSockets: tcp.Sockets},
 	})
 	if err != nil {
 		return err
@@ -86,10 +86,10 @@ func (t *udpTracer) attach(root string) error {
 	if err := t.seed(); err != nil {
 		return err
 	}
-	if err := t.attachTo(root, ebpf.AttachCGroupInetEgress, t.objects.UdpSent); err != nil {
+	if err := t.attachTo(root, ebpf.AttachCGroupInetEgress, t.objects.PacketSent); err != nil {
 		return err
 	}
-	return t.attachTo(root, ebpf.AttachCGroupInetIngress, t.objects.UdpReceived)
+	return t.attachTo(root, ebpf.AttachCGroupInetIngress, t.objects.PacketReceived)
 }
 
 func (t *udpTracer) attachTo(root string, where ebpf.AttachType, p *ebpf.Program) error {

@@ -584,6 +584,27 @@ func TestUDPMulticast(t *testing.T) {
 	}
 }
 
+// So is one to all hosts of a network. Go's sockets may send such.
+func TestUDPBroadcast(t *testing.T) {
+	client, server := newWire(t)
+	counter := openUDPFor(t, Options{Mode: EBPF})
+	s := server.listenUDP("udp4", "0.0.0.0:6767")
+	c := client.listenUDP("udp4", addrPort(clientIPv4, 0))
+	for range 5 {
+		if _, err := c.WriteToUDPAddrPort(make([]byte, 100), netip.MustParseAddrPort("10.99.0.255:6767")); err != nil {
+			t.Fatal(err)
+		}
+		s.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := s.Read(make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sum, records := tallyUDP(t, counter, 6767)
+	if want := (Counters{BytesSentByClient: 500, PacketsSentByClient: 5}); sum != want || records[0].Direction != Local {
+		t.Errorf("got %+v", records)
+	}
+}
+
 // childSend sends as many datagrams of 10 bytes as it is told, and ends.
 func childSend(args []string) error {
 	n, err := strconv.Atoi(args[1])

@@ -13,10 +13,14 @@ import (
 
 // guestTraffic is what the guest sends: see guest/main.go.
 const (
-	guestShorts    = 50
-	guestShortUp   = 1000
-	guestShortDown = 2000
-	guestLongUp    = 1 << 20
+	guestShorts     = 50
+	guestShortUp    = 1000
+	guestShortDown  = 2000
+	guestLongUp     = 1 << 20
+	guestDatagrams  = 40 // of 100 bytes, each answered by one of 50
+	guestQueries    = 12
+	guestTCPQueries = 6
+	guestQuerySize  = 27
 )
 
 // TestOtherKernels boots Debian's kernels in an emulator and counts a small traffic in each.
@@ -48,15 +52,23 @@ func TestOtherKernels(t *testing.T) {
 			if r.Sources[k.source] == 0 || len(r.Sources) != 1 || !strings.Contains(r.Log, k.says) {
 				t.Errorf("counted by %v, log %q; want %s and %q", r.Sources, r.Log, k.source, k.says)
 			}
+			const tcpDNS = guestTCPQueries * (guestQuerySize + 2)
 			want := map[string]int64{
-				"bytes_sent_by_client":        guestShorts*guestShortUp + guestLongUp,
-				"bytes_sent_by_server":        guestShorts * guestShortDown,
-				"tcp_established_connections": guestShorts + 1,
-				"tcp_closed_connections":      guestShorts,
-				"tcp_refusals":                0,
+				"tcp.bytes_sent_by_client":        guestShorts*guestShortUp + guestLongUp + tcpDNS,
+				"tcp.bytes_sent_by_server":        guestShorts*guestShortDown + tcpDNS,
+				"tcp.tcp_established_connections": guestShorts + 2,
+				"tcp.tcp_closed_connections":      guestShorts + 1,
+				"tcp.tcp_refusals":                0,
+				"udp.bytes_sent_by_client":        guestDatagrams*100 + guestQueries*guestQuerySize,
+				"udp.bytes_sent_by_server":        guestDatagrams*50 + guestQueries*guestQuerySize,
+				"udp.packets_sent_by_client":      guestDatagrams + guestQueries,
+				"udp.dns_total_requests":          guestQueries,
+				"udp.dns_responses.nxdomain":      guestQueries,
+				"tcp.dns_total_requests":          guestTCPQueries,
+				"tcp.dns_responses.nxdomain":      guestTCPQueries,
 			}
 			if k.source == "sockdiag" { // short connections are not seen
-				want = map[string]int64{"bytes_sent_by_client": guestLongUp, "bytes_sent_by_server": 0}
+				want = map[string]int64{"tcp.bytes_sent_by_client": guestLongUp, "tcp.bytes_sent_by_server": 0, "udp.packets_sent_by_client": 0}
 			}
 			for name, n := range want {
 				if r.Sums[name] != n {

@@ -60,7 +60,7 @@ func main() {
 type result struct {
 	Kernel  string
 	Log     string           // what socktally printed
-	Sums    map[string]int64 // of all records
+	Sums    map[string]int64 // of all records, by protocol and name: "tcp.bytes_sent_by_client"
 	Sources map[string]int
 	Error   string
 }
@@ -90,22 +90,16 @@ func (r *result) run() error {
 		servers = append(servers, l)
 	}
 
-	counting := exec.Command(socktally, "flows", "--once", "--json", "--interval", interval.String())
-	var out bytes.Buffer
-	counting.Stdout = &out
-	log, err := counting.StderrPipe()
+	if err := serveUDP(); err != nil {
+		return err
+	}
+	flows, err := r.startCounting()
 	if err != nil {
 		return err
 	}
-	if err := counting.Start(); err != nil {
-		return err
-	}
-	// The first line says that it counts.
-	lines := bufio.NewReader(log)
-	line, err := lines.ReadString('\n')
-	r.Log = line
+	questions, err := r.startCounting("--dns")
 	if err != nil {
-		return fmt.Errorf("socktally flows printed %q: %w", line, err)
+		return err
 	}
 
 	for i := range shorts {
@@ -122,12 +116,47 @@ func (r *result) run() error {
 		return err
 	}
 
-	rest, _ := io.ReadAll(lines)
-	r.Log += string(rest)
-	if err := counting.Wait(); err != nil {
+	if err := sendUDP(); err != nil {
 		return err
 	}
-	return r.add(&out)
+	if err := flows(); err != nil {
+		return err
+	}
+	// Without the tracer there is no DNS, which is a failure only of the test on the host.
+	if err := questions(); err != nil {
+		r.Log += err.Error()
+	}
+	return nil
+}
+
+// startCounting starts socktally flows and returns, once it counts, what waits for its end and adds
+// what it printed to the result.
+func (r *result) startCounting(args ...string) (func() error, error) {
+	counting := exec.Command(socktally, append([]string{"flows", "--once", "--json", "--interval", interval.String()}, args...)...)
+	var out bytes.Buffer
+	counting.Stdout = &out
+	log, err := counting.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := counting.Start(); err != nil {
+		return nil, err
+	}
+	// The first line says that it counts, or why not.
+	lines := bufio.NewReader(log)
+	line, err := lines.ReadString('\n')
+	r.Log += line
+	if err != nil {
+		return nil, fmt.Errorf("socktally flows printed %q: %w", line, err)
+	}
+	return func() error {
+		rest, _ := io.ReadAll(lines)
+		r.Log += string(rest)
+		if err := counting.Wait(); err != nil {
+			return err
+		}
+		return r.add(&out)
+	}, nil
 }
 
 // add sums the records up.
@@ -141,10 +170,12 @@ func (r *result) add(records io.Reader) error {
 		}
 		for name, value := range record {
 			if n, ok := value.(float64); ok {
-				r.Sums[name] += int64(n)
+				r.Sums[fmt.Sprint(record["protocol"], ".", name)] += int64(n)
 			}
 		}
-		r.Sources[fmt.Sprint(record["source"])]++
+		if source, ok := record["source"].(string); ok {
+			r.Sources[source]++
+		}
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 	"socktally/flows"
 )
 
-// showLive draws the flows of each interval until q is pressed or ctx ends.
-func showLive(ctx context.Context, counter *flows.Counter, interval time.Duration) error {
+// showLive draws the rows of each interval until q is pressed or ctx ends.
+func showLive[T any](ctx context.Context, v view[T], interval time.Duration) error {
 	screen, err := tcell.NewScreen()
 	if err == nil {
 		err = screen.Init()
@@ -26,9 +26,9 @@ func showLive(ctx context.Context, counter *flows.Counter, interval time.Duratio
 
 	ticks := time.NewTicker(interval)
 	defer ticks.Stop()
-	var records []flows.Record
+	var rows []T
 	for {
-		draw(screen, header(counter, records, interval), records)
+		draw(screen, header(v, rows, interval), v, rows)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -40,7 +40,7 @@ func showLive(ctx context.Context, counter *flows.Counter, interval time.Duratio
 				screen.Sync()
 			}
 		case <-ticks.C:
-			if records, err = tally(ctx, counter); err != nil {
+			if rows, err = v.tally(ctx); err != nil {
 				return err
 			}
 		}
@@ -52,22 +52,24 @@ func wantsEnd(event tcell.Event) bool {
 	return ok && (key.Rune() == 'q' || key.Rune() == 'Q' || key.Key() == tcell.KeyEscape || key.Key() == tcell.KeyCtrlC)
 }
 
-func header(counter *flows.Counter, records []flows.Record, interval time.Duration) string {
-	text := fmt.Sprintf("socktally: %d flows in the last %v, counted by %s; q ends", len(records), interval, counter.Source())
-	if why := counter.Refusal(); why != nil {
-		text += "; " + why.Error()
+func header[T any](v view[T], rows []T, interval time.Duration) string {
+	text := fmt.Sprintf("socktally: %d %s in the last %v, counted by %s; q ends", len(rows), v.noun, interval, v.counter.Source())
+	for _, why := range []error{v.counter.Refusal(), v.counter.UDPRefusal()} {
+		if why != nil {
+			text += "; " + why.Error()
+		}
 	}
-	if losses, err := counter.Losses(); err == nil && losses != (flows.Losses{}) {
+	if losses, err := v.counter.Losses(); err == nil && losses != (flows.Losses{}) {
 		text += fmt.Sprintf("; losses %+v", losses)
 	}
 	return text
 }
 
-// draw fills the screen with a header, the titles and as many flows as there is room for.
-func draw(screen tcell.Screen, header string, records []flows.Record) {
+// draw fills the screen with a header, the titles and as many rows as there is room for.
+func draw[T any](screen tcell.Screen, header string, v view[T], rows []T) {
 	width, height := screen.Size()
 	screen.Clear()
-	lines := append([]string{header}, flowTable(records, width)...)
+	lines := append([]string{header}, v.table.lines(rows, width)...)
 	for y, line := range lines[:min(len(lines), height)] {
 		style := tcell.StyleDefault
 		if y == 1 {
