@@ -44,8 +44,8 @@ func aggregate(b *testing.B, s *store.Store, from, to time.Time) (records int) {
 }
 
 // filledStore has so many full buckets of 10,000 records, and one that is not finished.
-func filledStore(b *testing.B, buckets int) *store.Store {
-	s := open(b, store.Options{Path: newPath(b)})
+func filledStore(b *testing.B, path string, buckets int) *store.Store {
+	s := open(b, store.Options{Path: path})
 	host := newBusy(perBucket, 1)
 	for i := range buckets + 1 {
 		records, _ := host.next()
@@ -56,8 +56,7 @@ func filledStore(b *testing.B, buckets int) *store.Store {
 
 // BenchmarkConnections15Minutes reads three buckets of 10,000 records and as much that is not finished.
 func BenchmarkConnections15Minutes(b *testing.B) {
-	s := filledStore(b, 3)
-	benchmark(b, s, 3)
+	benchmark(b, 3)
 }
 
 // BenchmarkConnectionsFiveDays reads 14.4 million records; with -short, six hours of them.
@@ -66,11 +65,12 @@ func BenchmarkConnectionsFiveDays(b *testing.B) {
 	if testing.Short() {
 		buckets = 6 * 12
 	}
-	s := filledStore(b, buckets)
-	benchmark(b, s, buckets)
+	benchmark(b, buckets)
 }
 
-func benchmark(b *testing.B, s *store.Store, buckets int) {
+func benchmark(b *testing.B, buckets int) {
+	path := newPath(b)
+	s := filledStore(b, path, buckets)
 	b.ReportAllocs()
 	records := 0
 	for b.Loop() {
@@ -81,6 +81,12 @@ func benchmark(b *testing.B, s *store.Store, buckets int) {
 	b.ReportMetric(float64(records), "records")
 	b.ReportMetric(float64(s.Stats().FileBytes)/float64(records), "file-B/record")
 	b.ReportMetric(own/float64(records), "ns/record")
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+	start := time.Now()
+	open(b, store.Options{Path: path})
+	b.ReportMetric(float64(time.Since(start).Microseconds())/1000, "open-ms")
 	reference(b, own/float64(records), min(records, 40*perBucket))
 }
 

@@ -33,9 +33,8 @@ func (s *Store) DNS(ctx context.Context, from, to time.Time, yield func(*flows.D
 // Ready says why the store cannot be read; nil if it can.
 func (s *Store) Ready(ctx context.Context) error {
 	s.mu.Lock()
-	closed, f := s.closed, s.file
+	closed, f, err := s.closed, s.file, s.stats.Err
 	s.mu.Unlock()
-	var err error
 	switch {
 	case closed:
 		err = errClosed

@@ -20,8 +20,8 @@ var (
 	ErrNewer = errors.New("store is of a newer version")
 	// ErrLocked is a store that another process uses.
 	ErrLocked = errors.New("store is in use by another process")
-	// ErrNotWritable is a store that cannot be written: no permission, a read-only file system, a full
-	// or broken disk.
+	// ErrNotWritable is a store that cannot be written: no permission, a read-only file system, a
+	// broken disk.
 	ErrNotWritable = errors.New("store cannot be written")
 )
 
@@ -70,7 +70,8 @@ const notYet = int64(-1 << 63)
 
 // Open opens the store, and makes it if it is not there. A file that is damaged is moved aside as
 // PATH.damaged-TIME, which is logged; an earlier one is deleted. Errors are ErrNewer, ErrLocked or
-// ErrNotWritable; after any of them the file is as it was.
+// ErrNotWritable; after any of them the file is as it was. A full disk is none: records wait in memory
+// until there is room, and what the file has cannot be read until then.
 func Open(o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -106,7 +107,11 @@ func (s *Store) openPath() (err error) {
 	}
 	s.file, err = openFile(context.Background(), s.options.Path, s.options.MaxBytes)
 	if damaged(err) {
-		return s.replaceFile(err)
+		err = s.replaceFile(err)
+	}
+	if full(err) { // it is opened once there is room
+		s.report(err)
+		return nil
 	}
 	return err
 }
