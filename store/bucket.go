@@ -38,7 +38,7 @@ type flowKey struct {
 // dnsKey is all of a DNS record but its counts.
 type dnsKey struct {
 	ends
-	name, qtype uint32
+	protocol, name, qtype uint32
 }
 
 // bucket adds up the records of five minutes.
@@ -99,12 +99,13 @@ func (b *bucket) addFlow(r *flows.Record) {
 
 func (b *bucket) addDNS(r *flows.DNSRecord) {
 	number := b.stringNumber(len(b.dns))
-	key := dnsKey{b.ends(&r.Client, &r.Server, len(b.dns)), number(r.Name), number(r.Type)}
+	key := dnsKey{b.ends(&r.Client, &r.Server, len(b.dns)), number(r.Protocol), number(r.Name), number(r.Type)}
 	sum := b.dns[key]
 	if sum == nil && len(b.dns) >= maxIdentities {
 		b.folded++
-		other := b.strings.number(dns.Other)
-		key = dnsKey{b.ends(&flows.Endpoint{}, &flows.Endpoint{}, 0), other, other}
+		number = b.strings.number
+		other := number(dns.Other)
+		key = dnsKey{b.ends(&flows.Endpoint{}, &flows.Endpoint{}, 0), number(r.Protocol), other, other}
 		sum = b.dns[key]
 	}
 	if sum == nil {

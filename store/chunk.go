@@ -40,7 +40,7 @@ var errDamaged = errors.New("chunk is damaged")
 const (
 	endColumns  = 6
 	flowColumns = endColumns + 5 + 16 + 3
-	dnsColumns  = endColumns + 2 + 6
+	dnsColumns  = endColumns + 3 + 6
 )
 
 // encoder makes the chunks of one bucket. A payload is: version, checksum, number of records, strings,

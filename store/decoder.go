@@ -278,7 +278,7 @@ func (d *decoder) connections(yield func(*flows.Record) error) error {
 // dns does for DNS what flows does. Latencies that are damaged, which the checksum all but excludes,
 // end a chunk early.
 func (d *decoder) dns(payload []byte, yield func(*flows.DNSRecord) error) error {
-	if err := d.open(payload, dnsColumns, 2); err != nil {
+	if err := d.open(payload, dnsColumns, 3); err != nil {
 		return err
 	}
 	return d.queries(yield)
@@ -286,7 +286,7 @@ func (d *decoder) dns(payload []byte, yield func(*flows.DNSRecord) error) error 
 
 func (d *decoder) queries(yield func(*flows.DNSRecord) error) error {
 	r := &d.query
-	text := [...]*string{&r.Name, &r.Type}
+	text := [...]*string{&r.Protocol, &r.Name, &r.Type}
 	counts := countFields(&r.Counts)
 	for i := range d.records {
 		d.ends(i, &r.Client, &r.Server)

@@ -82,8 +82,9 @@ func (e *encoder) dns(keys []dnsKey) []byte {
 	for i := range keys {
 		k := &keys[i]
 		e.putEnds(&k.ends)
-		e.putString(k.name)
-		e.putString(k.qtype)
+		for _, n := range [...]uint32{k.protocol, k.name, k.qtype} {
+			e.putString(n)
+		}
 		c := e.bucket.dns[*k]
 		for _, n := range countFields(c) {
 			e.put(*n)

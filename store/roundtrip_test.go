@@ -31,7 +31,7 @@ func newSums() *sums {
 func (m *sums) addFlow(r flows.Record) {
 	c := r.Counters
 	r.Counters = flows.Counters{}
-	key := fmt.Sprintf("%#v", r)
+	key := fmt.Sprintf("%+v", r) // not %#v, which has the address of a zone
 	m.flows[key] = plus(m.flows[key], c)
 }
 
@@ -56,7 +56,7 @@ func plus(a, b flows.Counters) flows.Counters {
 func (m *sums) addDNS(r flows.DNSRecord) {
 	c := r.Counts
 	r.Counts = dns.Counts{}
-	key := fmt.Sprintf("%#v", r)
+	key := fmt.Sprintf("%+v", r) // not %#v, which has the address of a zone
 	sum := m.exact[key]
 	if sum == nil {
 		sum = &dns.Counts{}
@@ -135,7 +135,8 @@ func drawCounters(t *rapid.T) flows.Counters {
 
 func drawQuery(t *rapid.T, owners []flows.Owner) flows.DNSRecord {
 	r := flows.DNSRecord{
-		Client: drawEnd(t, owners), Server: drawEnd(t, owners),
+		Protocol: rapid.SampledFrom([]string{"", "udp", "tcp"}).Draw(t, "protocol"),
+		Client:   drawEnd(t, owners), Server: drawEnd(t, owners),
 		Name: rapid.SampledFrom([]string{"", "host.example.invalid", dns.Other}).Draw(t, "name"),
 		Type: rapid.SampledFrom([]string{"A", "AAAA", dns.Other}).Draw(t, "type"),
 	}
