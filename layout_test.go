@@ -26,7 +26,7 @@ var layout = []struct {
 	{"bpf", "", "github.com/cilium/ebpf"},
 	{"dns", "", "golang.org/x/net"},
 	{"flows", "bpf dns", "github.com/cilium/ebpf github.com/vishvananda/netlink golang.org/x/sys"},
-	{"flowmetric", "flows metric", ""},
+	{"flowmetric", "dns flows metric", ""},
 	{"store", "dns flows", "modernc.org/sqlite"},
 	{"networks", "metric", "github.com/gaissmai/bart"},
 	{"collector", "metric", "github.com/prometheus/procfs"},

@@ -17,6 +17,7 @@ struct dns_packet {
 	__u64 time;
 	struct tuple tuple;
 	__u64 cgroup;
+	__u64 life;
 	__u32 pid;
 	__u32 netns;
 	__u32 sequence; /* TCP's, of the first byte */

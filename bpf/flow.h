@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Dual MIT/GPL */
-/* What all programs share: flows, the tables that they are folded into, owners, losses. */
+/* What all programs share: flows, the tables that they are folded into, losses. */
 #ifndef SOCKTALLY_FLOW_H
 #define SOCKTALLY_FLOW_H
 
@@ -16,6 +16,7 @@ struct flow_key {
 	__u8 local[16]; /* IPv4 as ::ffff:a.b.c.d */
 	__u8 remote[16];
 	__u64 cgroup;
+	__u64 life; /* of the process: see life_of */
 	__u32 netns;
 	__u32 pid;
 	__u32 peer_pid; /* of a server whose client is on this host: the client's pid */
@@ -55,11 +56,9 @@ enum loss {
 	LOSS_UNTRACKED,	    /* a connection closed that nobody had seen */
 	LOSS_UNCOUNTED,	    /* no table to fold into: these counts are gone */
 	LOSS_DNS,	    /* no room to copy a DNS packet into */
+	LOSS_UNOWNED,	    /* a connection that nobody had seen begin: counted without an owner */
+	LOSS_PROCESS,	    /* no room to copy a process's environment into */
 	LOSS_KINDS,
-};
-
-struct cgroup_name {
-	__u8 name[96];
 };
 
 /* Settings, written before load. */
@@ -80,14 +79,6 @@ struct {
 	__type(key, __u32);
 	__array(values, struct flow_table);
 } flows SEC(".maps");
-
-/* The last part of a control group's path, so that it is known after the group has gone. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 2048);
-	__type(key, __u64);
-	__type(value, struct cgroup_name);
-} cgroup_names SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -124,28 +115,6 @@ static __always_inline void map_ipv4(__u8 *to, __u32 from)
 	words[1] = 0;
 	words[2] = bpf_htonl(0xffff);
 	words[3] = from;
-}
-
-static __always_inline void remember_cgroup(const struct kernfs_node *node, __u64 id)
-{
-	if (bpf_map_lookup_elem(&cgroup_names, &id))
-		return;
-
-	struct cgroup_name name = {};
-
-	bpf_probe_read_kernel_str(name.name, sizeof(name.name), node->name);
-	bpf_map_update_elem(&cgroup_names, &id, &name, BPF_NOEXIST);
-}
-
-/* The process's name is its first thread's: threads are often renamed. */
-static __always_inline void own(__u8 *comm, __u64 *cgroup, __u32 *pid, struct task_struct *task)
-{
-	struct kernfs_node *node = task->cgroups->dfl_cgrp->kn;
-
-	*pid = task->tgid;
-	*cgroup = node->id;
-	bpf_probe_read_kernel(comm, 16, task->group_leader->comm);
-	remember_cgroup(node, *cgroup);
 }
 
 /* Loopback, and a host that speaks to itself by one address, say nothing about other namespaces. */

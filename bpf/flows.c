@@ -17,6 +17,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "flow.h"
+#include "process.h"
 #include "tracked.h"
 #include "socket.h"
 #include "seed.h"
@@ -102,7 +103,7 @@ static __always_inline void begin(struct sock *sk, __u8 role)
 	struct tracked *t;
 
 	fresh.role = role;
-	own(fresh.comm, &fresh.cgroup, &fresh.pid, bpf_get_current_task_btf());
+	own(fresh.comm, &fresh.cgroup, &fresh.life, &fresh.pid, bpf_get_current_task_btf());
 	t = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
 	if (t && ((t->turn & TURN_CLOSED) || t->role != role)) {
 		bpf_sk_storage_delete(&sockets, sk);
@@ -119,10 +120,13 @@ static __always_inline struct tracked *storage_from_birth(struct sock *sk, int o
 	struct tracked *t =
 		bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 
-	if (!t)
+	if (!t) {
 		lose(LOSS_STORAGE);
-	else if (t->role == ROLE_NONE)
+	} else if (t->role == ROLE_NONE) {
 		t->role = oldstate == TCP_SYN_SENT ? ROLE_CLIENT : ROLE_SERVER;
+		if (seeding == SEED_DONE)
+			lose(LOSS_UNOWNED);
+	}
 	return t;
 }
 

@@ -13,11 +13,6 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type FlowsCgroupName struct {
-	_    structs.HostLayout
-	Name [96]uint8
-}
-
 type FlowsFlow struct {
 	_             structs.HostLayout
 	Comm          [16]uint8
@@ -47,6 +42,7 @@ type FlowsFlowKey struct {
 	Local       [16]uint8
 	Remote      [16]uint8
 	Cgroup      uint64
+	Life        uint64
 	Netns       uint32
 	Pid         uint32
 	PeerPid     uint32
@@ -78,8 +74,28 @@ const (
 	FlowsLossLOSS_UNTRACKED  FlowsLoss = 2
 	FlowsLossLOSS_UNCOUNTED  FlowsLoss = 3
 	FlowsLossLOSS_DNS        FlowsLoss = 4
-	FlowsLossLOSS_KINDS      FlowsLoss = 5
+	FlowsLossLOSS_UNOWNED    FlowsLoss = 5
+	FlowsLossLOSS_PROCESS    FlowsLoss = 6
+	FlowsLossLOSS_KINDS      FlowsLoss = 7
 )
+
+type FlowsProcess struct {
+	_      structs.HostLayout
+	Life   uint64
+	Cgroup uint64
+	Pid    uint32
+	Size   uint32
+	Total  uint32
+	Pad    uint32
+	Groups [4][96]uint8
+}
+
+type FlowsProcessId struct {
+	_    structs.HostLayout
+	Life uint64
+	Pid  uint32
+	Pad  uint32
+}
 
 type FlowsRole uint32
 
@@ -102,6 +118,7 @@ type FlowsTracked struct {
 	_           structs.HostLayout
 	Comm        [16]uint8
 	Cgroup      uint64
+	Life        uint64
 	Pid         uint32
 	PeerPid     uint32
 	Origin      uint64
@@ -130,12 +147,13 @@ type FlowsTracked struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FlowsMapCgroupNames    = "cgroup_names"
 	FlowsMapFlows          = "flows"
 	FlowsMapHandshakes     = "handshakes"
 	FlowsMapHolders        = "holders"
+	FlowsMapKnownProcesses = "known_processes"
 	FlowsMapListeners      = "listeners"
 	FlowsMapLosses         = "losses"
+	FlowsMapProcesses      = "processes"
 	FlowsMapSockets        = "sockets"
 	FlowsProgSeedFiles     = "seed_files"
 	FlowsProgSeedTcp       = "seed_tcp"
@@ -148,6 +166,7 @@ const (
 	FlowsVarUnusedFlow     = "unused_flow"
 	FlowsVarUnusedFlowKey  = "unused_flow_key"
 	FlowsVarUnusedLoss     = "unused_loss"
+	FlowsVarUnusedProcess  = "unused_process"
 	FlowsVarUnusedRole     = "unused_role"
 	FlowsVarUnusedSeedPass = "unused_seed_pass"
 )
@@ -205,13 +224,14 @@ type FlowsProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowsMapSpecs struct {
-	CgroupNames *ebpf.MapSpec `ebpf:"cgroup_names"`
-	Flows       *ebpf.MapSpec `ebpf:"flows"`
-	Handshakes  *ebpf.MapSpec `ebpf:"handshakes"`
-	Holders     *ebpf.MapSpec `ebpf:"holders"`
-	Listeners   *ebpf.MapSpec `ebpf:"listeners"`
-	Losses      *ebpf.MapSpec `ebpf:"losses"`
-	Sockets     *ebpf.MapSpec `ebpf:"sockets"`
+	Flows          *ebpf.MapSpec `ebpf:"flows"`
+	Handshakes     *ebpf.MapSpec `ebpf:"handshakes"`
+	Holders        *ebpf.MapSpec `ebpf:"holders"`
+	KnownProcesses *ebpf.MapSpec `ebpf:"known_processes"`
+	Listeners      *ebpf.MapSpec `ebpf:"listeners"`
+	Losses         *ebpf.MapSpec `ebpf:"losses"`
+	Processes      *ebpf.MapSpec `ebpf:"processes"`
+	Sockets        *ebpf.MapSpec `ebpf:"sockets"`
 }
 
 // FlowsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -224,6 +244,7 @@ type FlowsVariableSpecs struct {
 	UnusedFlow     *ebpf.VariableSpec `ebpf:"unused_flow"`
 	UnusedFlowKey  *ebpf.VariableSpec `ebpf:"unused_flow_key"`
 	UnusedLoss     *ebpf.VariableSpec `ebpf:"unused_loss"`
+	UnusedProcess  *ebpf.VariableSpec `ebpf:"unused_process"`
 	UnusedRole     *ebpf.VariableSpec `ebpf:"unused_role"`
 	UnusedSeedPass *ebpf.VariableSpec `ebpf:"unused_seed_pass"`
 }
@@ -248,23 +269,25 @@ func (o *FlowsObjects) Close() error {
 //
 // It can be passed to LoadFlowsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowsMaps struct {
-	CgroupNames *ebpf.Map `ebpf:"cgroup_names"`
-	Flows       *ebpf.Map `ebpf:"flows"`
-	Handshakes  *ebpf.Map `ebpf:"handshakes"`
-	Holders     *ebpf.Map `ebpf:"holders"`
-	Listeners   *ebpf.Map `ebpf:"listeners"`
-	Losses      *ebpf.Map `ebpf:"losses"`
-	Sockets     *ebpf.Map `ebpf:"sockets"`
+	Flows          *ebpf.Map `ebpf:"flows"`
+	Handshakes     *ebpf.Map `ebpf:"handshakes"`
+	Holders        *ebpf.Map `ebpf:"holders"`
+	KnownProcesses *ebpf.Map `ebpf:"known_processes"`
+	Listeners      *ebpf.Map `ebpf:"listeners"`
+	Losses         *ebpf.Map `ebpf:"losses"`
+	Processes      *ebpf.Map `ebpf:"processes"`
+	Sockets        *ebpf.Map `ebpf:"sockets"`
 }
 
 func (m *FlowsMaps) Close() error {
 	return _FlowsClose(
-		m.CgroupNames,
 		m.Flows,
 		m.Handshakes,
 		m.Holders,
+		m.KnownProcesses,
 		m.Listeners,
 		m.Losses,
+		m.Processes,
 		m.Sockets,
 	)
 }
@@ -279,6 +302,7 @@ type FlowsVariables struct {
 	UnusedFlow     *ebpf.Variable `ebpf:"unused_flow"`
 	UnusedFlowKey  *ebpf.Variable `ebpf:"unused_flow_key"`
 	UnusedLoss     *ebpf.Variable `ebpf:"unused_loss"`
+	UnusedProcess  *ebpf.Variable `ebpf:"unused_process"`
 	UnusedRole     *ebpf.Variable `ebpf:"unused_role"`
 	UnusedSeedPass *ebpf.Variable `ebpf:"unused_seed_pass"`
 }

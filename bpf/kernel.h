@@ -161,19 +161,38 @@ struct mptcp_sock { /* absent without CONFIG_MPTCP */
 struct kernfs_node {
 	const char *name;
 	__u64 id;
+	struct kernfs_node *parent;   /* before 6.15 */
+	struct kernfs_node *__parent; /* since */
 };
 
 struct cgroup {
 	struct kernfs_node *kn;
 };
 
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+};
+
+enum cgroup_subsys_id {
+	pids_cgrp_id, /* its number depends on the kernel's configuration */
+};
+
 struct css_set {
+	struct cgroup_subsys_state *subsys[64];
 	struct cgroup *dfl_cgrp;
+};
+
+struct mm_struct {
+	unsigned long env_start;
+	unsigned long env_end;
 };
 
 struct task_struct {
 	int pid;
 	int tgid;
+	struct mm_struct *mm;
+	__u64 start_boottime; /* nanoseconds since boot, suspended time included */
+	__u64 self_exec_id;   /* grows with each execve */
 	struct task_struct *group_leader;
 	struct css_set *cgroups;
 	char comm[16];

@@ -91,7 +91,7 @@ static __always_inline void seed(struct sock *sk, struct task_struct *owner)
 	if (bpf_sk_storage_get(&sockets, sk, NULL, 0))
 		return;
 	if (owner) {
-		own(fresh.comm, &fresh.cgroup, &fresh.pid, owner);
+		own(fresh.comm, &fresh.cgroup, &fresh.life, &fresh.pid, owner);
 	} else {
 		address = (unsigned long)tp;
 		t = bpf_map_lookup_elem(&holders, &address);
@@ -118,7 +118,7 @@ static __always_inline void note_mptcp(struct sock *sk, struct task_struct *owne
 
 	if (sk->sk_protocol != IPPROTO_MPTCP || !bpf_core_field_exists(leader->first))
 		return;
-	own(held.comm, &held.cgroup, &held.pid, owner);
+	own(held.comm, &held.cgroup, &held.life, &held.pid, owner);
 	bpf_probe_read_kernel(&first, sizeof(first), &leader->first);
 	if (first)
 		bpf_map_update_elem(&holders, &first, &held, BPF_NOEXIST);

@@ -54,6 +54,7 @@ static __always_inline void key_of(struct tcp_sock *tp, const struct tracked *t,
 
 	addresses(sk, key->local, key->remote);
 	key->cgroup = t->cgroup;
+	key->life = t->life;
 	key->netns = netns_of(sk);
 	key->pid = t->pid;
 	key->peer_pid = t->peer_pid;

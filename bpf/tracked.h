@@ -22,6 +22,7 @@ struct counts {
 struct tracked {
 	__u8 comm[16];
 	__u64 cgroup;
+	__u64 life;
 	__u32 pid;
 	__u32 peer_pid;
 	/* 0 until established; then ORIGIN_ESTABLISHED and, below it, the low half of bytes_acked less

@@ -12,6 +12,7 @@
 #include <bpf/bpf_endian.h>
 
 #include "flow.h"
+#include "process.h"
 #include "tracked.h"
 #include "packet.h"
 #include "dns.h"
@@ -22,6 +23,7 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 struct udp_socket {
 	__u8 comm[16];
 	__u64 cgroup;
+	__u64 life;
 	__u32 pid;
 	__u32 netns;
 	__u32 older; /* than the programs */
@@ -86,7 +88,7 @@ int udp_socket_made(struct bpf_sock *sk)
 	fresh.netns = netns_by_address(sk);
 	if (elsewhere(&fresh))
 		return 1;
-	own(fresh.comm, &fresh.cgroup, &fresh.pid, bpf_get_current_task_btf());
+	own(fresh.comm, &fresh.cgroup, &fresh.life, &fresh.pid, bpf_get_current_task_btf());
 	if (!bpf_sk_storage_get(&udp_sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE))
 		lose(LOSS_STORAGE);
 	return 1;
@@ -191,6 +193,7 @@ static __attribute__((noinline)) int count(struct __sk_buff *skb, __u32 udp_at, 
 	copy_words(key.local, t.local);
 	copy_words(key.remote, t.remote);
 	key.cgroup = s.cgroup;
+	key.life = s.life;
 	key.netns = s.netns;
 	key.pid = s.pid;
 	key.peer_pid = c.peer_pid;
@@ -210,7 +213,7 @@ static __attribute__((noinline)) int count(struct __sk_buff *skb, __u32 udp_at, 
 	/* Where both ends are here the client's socket has shown the packet already. */
 	if (is_dns(&t) && payload && !(c.role == ROLE_SERVER && c.peer_is_local)) {
 		struct dns_packet packet = {
-			.tuple = t, .cgroup = s.cgroup, .pid = s.pid, .netns = s.netns,
+			.tuple = t, .cgroup = s.cgroup, .life = s.life, .pid = s.pid, .netns = s.netns,
 			.length = payload, .is_server = c.role == ROLE_SERVER, .out = out,
 		};
 		__builtin_memcpy(packet.comm, s.comm, sizeof(packet.comm));
@@ -250,6 +253,7 @@ static __attribute__((noinline)) int copy_segment(struct __sk_buff *skb, __u32 t
 		packet.tuple.netns = packet.netns;
 	packet.sequence = bpf_ntohl(header.sequence);
 	packet.cgroup = owner->cgroup;
+	packet.life = owner->life;
 	packet.pid = owner->pid;
 	packet.is_server = owner->role == ROLE_SERVER;
 	packet.out = out;
@@ -318,7 +322,7 @@ int seed_udp_files(struct bpf_iter__task_file *ctx)
 		return 0;
 	fresh.older = 1;
 	fresh.netns = netns_of(sk);
-	own(fresh.comm, &fresh.cgroup, &fresh.pid, task);
+	own(fresh.comm, &fresh.cgroup, &fresh.life, &fresh.pid, task);
 	bpf_sk_storage_get(&udp_sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
 	return 0;
 }

@@ -13,11 +13,6 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type UdpCgroupName struct {
-	_    structs.HostLayout
-	Name [96]uint8
-}
-
 type UdpConversation struct {
 	_           structs.HostLayout
 	Pid         uint32
@@ -33,6 +28,7 @@ type UdpDnsPacket struct {
 	Time     uint64
 	Tuple    UdpTuple
 	Cgroup   uint64
+	Life     uint64
 	Pid      uint32
 	Netns    uint32
 	Sequence uint32
@@ -45,10 +41,18 @@ type UdpDnsPacket struct {
 	Pad      [2]uint8
 }
 
+type UdpProcessId struct {
+	_    structs.HostLayout
+	Life uint64
+	Pid  uint32
+	Pad  uint32
+}
+
 type UdpTracked struct {
 	_           structs.HostLayout
 	Comm        [16]uint8
 	Cgroup      uint64
+	Life        uint64
 	Pid         uint32
 	PeerPid     uint32
 	Origin      uint64
@@ -86,6 +90,7 @@ type UdpUdpSocket struct {
 	_      structs.HostLayout
 	Comm   [16]uint8
 	Cgroup uint64
+	Life   uint64
 	Pid    uint32
 	Netns  uint32
 	Older  uint32
@@ -96,11 +101,12 @@ type UdpUdpSocket struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	UdpMapCgroupNames        = "cgroup_names"
 	UdpMapConversations      = "conversations"
 	UdpMapDnsPackets         = "dns_packets"
 	UdpMapFlows              = "flows"
+	UdpMapKnownProcesses     = "known_processes"
 	UdpMapLosses             = "losses"
+	UdpMapProcesses          = "processes"
 	UdpMapSockets            = "sockets"
 	UdpMapUdpSockets         = "udp_sockets"
 	UdpProgPacketReceived    = "packet_received"
@@ -113,6 +119,7 @@ const (
 	UdpVarUnusedDnsPacket    = "unused_dns_packet"
 	UdpVarUnusedFlow         = "unused_flow"
 	UdpVarUnusedFlowKey      = "unused_flow_key"
+	UdpVarUnusedProcess      = "unused_process"
 	UdpVarUnusedTuple        = "unused_tuple"
 	UdpVarUnusedUdpSocket    = "unused_udp_socket"
 )
@@ -169,13 +176,14 @@ type UdpProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type UdpMapSpecs struct {
-	CgroupNames   *ebpf.MapSpec `ebpf:"cgroup_names"`
-	Conversations *ebpf.MapSpec `ebpf:"conversations"`
-	DnsPackets    *ebpf.MapSpec `ebpf:"dns_packets"`
-	Flows         *ebpf.MapSpec `ebpf:"flows"`
-	Losses        *ebpf.MapSpec `ebpf:"losses"`
-	Sockets       *ebpf.MapSpec `ebpf:"sockets"`
-	UdpSockets    *ebpf.MapSpec `ebpf:"udp_sockets"`
+	Conversations  *ebpf.MapSpec `ebpf:"conversations"`
+	DnsPackets     *ebpf.MapSpec `ebpf:"dns_packets"`
+	Flows          *ebpf.MapSpec `ebpf:"flows"`
+	KnownProcesses *ebpf.MapSpec `ebpf:"known_processes"`
+	Losses         *ebpf.MapSpec `ebpf:"losses"`
+	Processes      *ebpf.MapSpec `ebpf:"processes"`
+	Sockets        *ebpf.MapSpec `ebpf:"sockets"`
+	UdpSockets     *ebpf.MapSpec `ebpf:"udp_sockets"`
 }
 
 // UdpVariableSpecs contains global variables before they are loaded into the kernel.
@@ -188,6 +196,7 @@ type UdpVariableSpecs struct {
 	UnusedDnsPacket    *ebpf.VariableSpec `ebpf:"unused_dns_packet"`
 	UnusedFlow         *ebpf.VariableSpec `ebpf:"unused_flow"`
 	UnusedFlowKey      *ebpf.VariableSpec `ebpf:"unused_flow_key"`
+	UnusedProcess      *ebpf.VariableSpec `ebpf:"unused_process"`
 	UnusedTuple        *ebpf.VariableSpec `ebpf:"unused_tuple"`
 	UnusedUdpSocket    *ebpf.VariableSpec `ebpf:"unused_udp_socket"`
 }
@@ -212,22 +221,24 @@ func (o *UdpObjects) Close() error {
 //
 // It can be passed to LoadUdpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type UdpMaps struct {
-	CgroupNames   *ebpf.Map `ebpf:"cgroup_names"`
-	Conversations *ebpf.Map `ebpf:"conversations"`
-	DnsPackets    *ebpf.Map `ebpf:"dns_packets"`
-	Flows         *ebpf.Map `ebpf:"flows"`
-	Losses        *ebpf.Map `ebpf:"losses"`
-	Sockets       *ebpf.Map `ebpf:"sockets"`
-	UdpSockets    *ebpf.Map `ebpf:"udp_sockets"`
+	Conversations  *ebpf.Map `ebpf:"conversations"`
+	DnsPackets     *ebpf.Map `ebpf:"dns_packets"`
+	Flows          *ebpf.Map `ebpf:"flows"`
+	KnownProcesses *ebpf.Map `ebpf:"known_processes"`
+	Losses         *ebpf.Map `ebpf:"losses"`
+	Processes      *ebpf.Map `ebpf:"processes"`
+	Sockets        *ebpf.Map `ebpf:"sockets"`
+	UdpSockets     *ebpf.Map `ebpf:"udp_sockets"`
 }
 
 func (m *UdpMaps) Close() error {
 	return _UdpClose(
-		m.CgroupNames,
 		m.Conversations,
 		m.DnsPackets,
 		m.Flows,
+		m.KnownProcesses,
 		m.Losses,
+		m.Processes,
 		m.Sockets,
 		m.UdpSockets,
 	)
@@ -243,6 +254,7 @@ type UdpVariables struct {
 	UnusedDnsPacket    *ebpf.Variable `ebpf:"unused_dns_packet"`
 	UnusedFlow         *ebpf.Variable `ebpf:"unused_flow"`
 	UnusedFlowKey      *ebpf.Variable `ebpf:"unused_flow_key"`
+	UnusedProcess      *ebpf.Variable `ebpf:"unused_process"`
 	UnusedTuple        *ebpf.Variable `ebpf:"unused_tuple"`
 	UnusedUdpSocket    *ebpf.Variable `ebpf:"unused_udp_socket"`
 }

@@ -153,9 +153,9 @@ func TestLoadFaults(t *testing.T) {
 	}
 	long := "/" + strings.Repeat("x", 107)
 	const (
-		flowTag = "want a comma list of direction, protocol, family, source, service, env, version, process, pid, container_id, " +
+		flowTag = "want a comma list of direction, protocol, family, source, service, env, version, process, pid, container_id, pod_uid, " +
 			"remote, remote_ip, remote_class, remote_service, networks, client_ip, client_service, server_ip, server_port, " +
-			"server_service, or tag.key for what DD_TAGS of a process say under that key"
+			"server_service, server_domain, dns_query, dns_qtype, or tag.key for what DD_TAGS of a process say under that key"
 		network = "want a CIDR and tags such as 10.1.0.0/16 name:db team:storage, each tag of letters, digits and _-:./"
 		sinks   = "want a comma list of dogstatsd, http, stdout"
 		tag     = "want tags such as role:db between commas or spaces, each a letter and then letters, digits and _-:./, at most 200 characters"

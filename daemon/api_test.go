@@ -198,6 +198,9 @@ func TestQueriesSeeThePresent(t *testing.T) {
 	if f.out.lines("socktally.flow.bytes_sent:11111|c|#service:web,remote:db") == nil {
 		t.Errorf("the metrics are not those of all tallies:\n%s", f.out.String())
 	}
+	if f.out.lines("socktally.dns.total_requests:3|c|") == nil {
+		t.Errorf("the metrics of DNS lack what a query tallied:\n%s", f.out.String())
+	}
 	if f.out.lines("socktally.store.records:5|c") == nil {
 		t.Errorf("the records of the store are not counted:\n%s", f.out.String())
 	}

@@ -56,11 +56,13 @@ type flowTally struct {
 	mu      sync.Mutex  // held during a tally
 	counter flowCounter // nil before flows are open, and after
 	since   time.Time   // the end of the last tally whose metrics were forwarded
-	fresh   time.Time   // the end of the last tally that succeeded
-	losses  flows.Losses
-	tally   trouble
-	dns     trouble
-	losing  bool
+	// dnsSince is what since is, for DNS.
+	dnsSince time.Time
+	fresh    time.Time // the end of the last tally that succeeded
+	losses   flows.Losses
+	tally    trouble
+	dns      trouble
+	losing   bool
 }
 
 // FlowOptions returns what cfg asks of a flows.Counter. Its Flows is not "off".
@@ -105,6 +107,7 @@ func (f *flowTally) open() bool {
 	}
 	f.mu.Lock()
 	f.counter, f.since = counter, time.Now()
+	f.dnsSince = f.since
 	f.mu.Unlock()
 	attributes := []any{"source", string(counter.Source()), "schedule", f.cfg.FlowsScheduleSpec}
 	if why := counter.Refusal(); why != nil {
@@ -152,7 +155,7 @@ func (f *flowTally) close(to *forward.Forwarder) {
 func (f *flowTally) forward(ctx context.Context, to *forward.Forwarder, deadline time.Time) {
 	begin := time.Now()
 	to.Count(metric.FlowTallies, 1)
-	records, err := f.take(ctx)
+	records, queries, err := f.take(ctx)
 	now := time.Now()
 	if err != nil {
 		to.Count(metric.FlowTalliesFailed, 1)
@@ -160,6 +163,10 @@ func (f *flowTally) forward(ctx context.Context, to *forward.Forwarder, deadline
 	}
 	samples := f.splitter.Samples(records, now, now.Sub(f.since))
 	f.since = now
+	if ofDNS := f.splitter.DNSSamples(queries, now, now.Sub(f.dnsSince)); ofDNS != nil {
+		samples = append(samples, ofDNS...)
+		f.dnsSince = now
+	}
 	f.countLosses(to)
 	samples = append(samples, metric.Sample{
 		Name: metric.FlowTallyDuration, Kind: metric.Gauge, Time: now, Value: time.Since(begin).Seconds(),
@@ -168,12 +175,13 @@ func (f *flowTally) forward(ctx context.Context, to *forward.Forwarder, deadline
 	to.Forward(samples, now, deadline)
 }
 
-// take tallies flows and DNS and adds them to the store of the API, if there is one.
-func (f *flowTally) take(ctx context.Context) ([]flows.Record, error) {
+// take tallies flows and DNS and adds them to the store of the API, if there is one. The queries are nil
+// where DNS is not tallied, or could not be.
+func (f *flowTally) take(ctx context.Context) ([]flows.Record, []flows.DNSRecord, error) {
 	records, err := f.counter.Tally(ctx)
 	f.tally.log(f.log, err, "flows could not be tallied", "flows are tallied again")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	queries, err := f.counter.TallyDNS(ctx)
 	f.dns.log(f.log, err, "DNS could not be tallied", "DNS is tallied again")
@@ -182,7 +190,7 @@ func (f *flowTally) take(ctx context.Context) ([]flows.Record, error) {
 		kept, keptQueries := f.nameRemotes(records, queries)
 		f.api.add(f.fresh, kept, keptQueries)
 	}
-	return records, nil
+	return records, queries, nil
 }
 
 const (
@@ -200,8 +208,8 @@ func (f *flowTally) refresh(ctx context.Context) {
 	if f.counter == nil || time.Since(f.fresh) < refreshAfter || f.splitter.Held() > maxHeld {
 		return
 	}
-	if records, err := f.take(ctx); err == nil {
-		f.splitter.Add(records)
+	if records, queries, err := f.take(ctx); err == nil {
+		f.splitter.Add(records, queries)
 	}
 }
 
@@ -235,11 +243,12 @@ func (f *flowTally) countLosses(to *forward.Forwarder) {
 	f.losing = any
 }
 
-// snakeCase makes a tag's value of the name of a field of flows.Losses.
+// snakeCase makes a tag's value of the name of a field of flows.Losses: "dns_dropped" of "DNSDropped".
 func snakeCase(name string) string {
 	var b strings.Builder
 	for i, r := range name {
-		if unicode.IsUpper(r) && i > 0 {
+		// A word begins after a lower letter, and with the last of several upper ones.
+		if unicode.IsUpper(r) && i > 0 && (unicode.IsLower(rune(name[i-1])) || i+1 < len(name) && unicode.IsLower(rune(name[i+1]))) {
 			b.WriteByte('_')
 		}
 		b.WriteRune(unicode.ToLower(r))

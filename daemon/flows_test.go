@@ -23,6 +23,7 @@ type fakeCounter struct {
 	losses  flows.Losses
 	err     error
 	dns     []flows.DNSRecord
+	dnsErr  error
 	refusal error
 	closed  int
 	tallies int // that succeeded
@@ -48,6 +49,9 @@ func (c *fakeCounter) UDPRefusal() error { return nil }
 func (c *fakeCounter) TallyDNS(context.Context) ([]flows.DNSRecord, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.dnsErr != nil {
+		return nil, c.dnsErr
+	}
 	records := c.dns
 	c.dns = nil
 	return records, nil
@@ -188,6 +192,66 @@ func TestFlowTalliesThatFail(t *testing.T) {
 			t.Errorf("%d failed tallies were counted, want 2", n)
 		}
 	})
+}
+
+// setDNS adds a query, or has the next tallies of DNS fail.
+func (c *fakeCounter) setDNS(err error, requests uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dnsErr = err
+	r := flows.DNSRecord{
+		Protocol: "udp", Name: "a.invalid", Type: "A",
+		Client: flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: flows.Owner{PID: 7, Service: "Web"}},
+		Server: flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.53"), Port: 53},
+	}
+	r.Requests = requests
+	c.dns = append(c.dns, r)
+}
+
+func TestDNSIsTallied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &fakeCounter{}
+		f := newFixture(t, withFlows(t, c, nil, func(cfg *config.Config) { cfg.Tags = []string{"service:the-tally", "env:e"} }))
+		stop := f.run()
+		failed := errors.New("read DNS packets: EIO")
+		for i, step := range []struct {
+			err      error
+			log, out string
+		}{
+			{nil, "", "socktally.dns.total_requests:1|c|#env:e,service:web,remote:10.0.0.53"},
+			{failed, `msg="DNS could not be tallied" error="read DNS packets: EIO"`, ""},
+			{failed, "", ""},
+			{nil, "DNS is tallied again", "socktally.dns.total_requests:3|c|#env:e,service:web,remote:10.0.0.53"},
+			{nil, "", "socktally.flows.dns.contexts:1|g"},
+		} {
+			c.setDNS(step.err, 1)
+			c.set(nil, flows.Losses{}, 7)
+			before, flowsBefore := f.log.lines("DNS"), len(f.out.lines("socktally.flow.bytes_sent:7|c"))
+			time.Sleep(30 * time.Second)
+			synctest.Wait()
+			added := f.log.lines("DNS")[len(before):]
+			if step.log == "" && len(added) > 0 || step.log != "" && (len(added) != 1 || !strings.Contains(added[0], step.log)) {
+				t.Errorf("step %d logged %q, want one line with %q", i, added, step.log)
+			}
+			if step.out != "" && f.out.lines(step.out) == nil {
+				t.Errorf("step %d lacks %s:\n%s", i, step.out, f.out.String())
+			}
+			if len(f.out.lines("socktally.flow.bytes_sent:7|c")) != flowsBefore+1 {
+				t.Errorf("step %d has no flows", i)
+			}
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestReasonsOfLosses(t *testing.T) {
+	for name, want := range map[string]string{"TableFull": "table_full", "DNSDropped": "dns_dropped", "Unowned": "unowned", "ProcessesMissed": "processes_missed"} {
+		if got := snakeCase(name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
 }
 
 func TestNetworksAreReadAgain(t *testing.T) {

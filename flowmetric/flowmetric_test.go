@@ -53,15 +53,16 @@ func wantSent(t *testing.T, samples []metric.Sample, want map[string]float64) {
 func TestEveryTagHasAValue(t *testing.T) {
 	r := flow("Web", "192.0.2.1")
 	r.Client.Owner = flows.Owner{
-		PID: 7, Process: "Nginx", Service: "Web", Env: "Prod", Version: "1.2", ContainerID: "abc",
+		PID: 7, Process: "Nginx", Service: "Web", Env: "Prod", Version: "1.2", ContainerID: "abc", PodUID: "p-1",
 		Tags: []string{"team", "Team:Net", "team:late", "service:fake"},
 	}
 	r.Server.Owner.Service = "DB"
+	r.ServerDomain = "DB.invalid"
 	want := map[string]string{
 		"direction": "outgoing", "protocol": "tcp", "family": "ipv4", "source": "ebpf", "service": "web", "env": "prod",
-		"version": "1.2", "process": "nginx", "pid": "7", "container_id": "abc", "remote": "192.0.2.1", "remote_ip": "192.0.2.1",
+		"version": "1.2", "process": "nginx", "pid": "7", "container_id": "abc", "pod_uid": "p-1", "remote": "db.invalid", "remote_ip": "192.0.2.1",
 		"remote_class": "public", "remote_service": "db", "networks": "", "client_ip": "10.0.0.1", "client_service": "web",
-		"server_ip": "192.0.2.1", "server_port": "443", "server_service": "db", "tag.team": "net", "tag.x": "n/a",
+		"server_ip": "192.0.2.1", "server_port": "443", "server_service": "db", "server_domain": "db.invalid", "dns_query": "", "dns_qtype": "", "tag.team": "net", "tag.x": "n/a",
 	}
 	names := []string{"tag.team", "tag.x"}
 	for _, known := range metric.FlowTags() {
@@ -77,7 +78,7 @@ func TestEveryTagHasAValue(t *testing.T) {
 		bare := flows.Record{Direction: flows.Incoming, Counters: flows.Counters{BytesSentByServer: 5}}
 		bare.Server.Addr = netip.IPv6Unspecified()
 		for key := range sentBy(newSplitter(t, 9, name).Samples([]flows.Record{bare}, start, interval)) {
-			if _, value, _ := strings.Cut(key, ":"); name != "networks" && !slices.Contains([]string{"n/a", "incoming", "::", ":"}, value) && value != "" {
+			if _, value, _ := strings.Cut(key, ":"); want[name] != "" && !slices.Contains([]string{"n/a", "incoming", "::", ":"}, value) && value != "" {
 				t.Errorf("%s of an unknown flow is %q", name, key)
 			}
 		}
@@ -90,22 +91,28 @@ func TestEveryTagHasAValue(t *testing.T) {
 	}
 }
 
-type names map[string]string
-
-func (n names) Name(a netip.Addr) string { return n[a.String()] }
-
+// TestRemoteIsNamed has DNS name servers as whoever answers likes.
 func TestRemoteIsNamed(t *testing.T) {
-	s, err := New(Options{Tags: []string{"remote"}, MaxContexts: 10, Names: names{"2001:db8::1": "six.invalid", "192.0.2.1": "WWW.invalid", "192.0.2.2": "a,b\n|c"}})
-	if err != nil {
-		t.Fatal(err)
+	s := newSplitter(t, 10, "remote", "server_domain")
+	named := func(server, domain string) flows.Record {
+		r := flow("", server)
+		r.ServerDomain = domain
+		return r
 	}
-	records := []flows.Record{flow("", "192.0.2.1"), flow("", "192.0.2.2"), flow("", "2001:db8::1"), flow("", "2001:db8::"), flow("", "192.0.2.3")}
+	incoming := named("192.0.2.9", "own.invalid")
+	incoming.Direction, incoming.BytesSentByServer = flows.Incoming, 7
+	records := []flows.Record{
+		named("192.0.2.1", "WWW.invalid"), named("192.0.2.2", "a,b\n|c"), named("2001:db8::1", "six.invalid"), named("2001:db8::", ""),
+		named("192.0.2.3", ""), named("192.0.2.4", "10.0.0.1"), incoming,
+	}
 	wantSent(t, s.Samples(records, start, interval), map[string]float64{
-		"remote:www.invalid": 100, "remote:a_b_c": 100, "remote:six.invalid": 100, "remote:2001:db8": 100, "remote:192.0.2.3": 100,
+		"remote:www.invalid,server_domain:www.invalid": 100, "remote:a_b_c,server_domain:a_b_c": 100,
+		"remote:six.invalid,server_domain:six.invalid": 100, "remote:2001:db8,server_domain:n/a": 100, "remote:192.0.2.3,server_domain:n/a": 100,
+		"remote:192.0.2.4,server_domain:10.0.0.1": 100, "remote:10.0.0.1,server_domain:own.invalid": 7,
 	})
 	s.SetNetworks(someNetworks{})
-	wantSent(t, s.Samples(records, start, interval), map[string]float64{
-		"remote:www.invalid": 100, "remote:a_b_c": 100, "remote:six": 200, "remote:192.0.2.3": 100,
+	wantSent(t, s.Samples(records[2:4], start, interval), map[string]float64{
+		"remote:six,server_domain:six.invalid": 100, "remote:six,server_domain:n/a": 100,
 	})
 }
 
@@ -162,7 +169,7 @@ func TestLargeCounts(t *testing.T) {
 	wantSent(t, s.Samples(records, start, interval), map[string]float64{"service:other": 1<<53 - 4})
 	p := places{held: map[string]uint64{}}
 	for range 2 {
-		if placed, _ := p.assign([]claim{{key: "a", bytes: math.MaxUint64, index: 1}, {key: "b", bytes: 1, index: 2}}, 1); !slices.Equal(placed, []int{1}) {
+		if placed, _ := p.assign([]claim{{key: "a", amount: math.MaxUint64, index: 1}, {key: "b", amount: 1, index: 2}}, 1); !slices.Equal(placed, []int{1}) {
 			t.Errorf("placed %v", placed)
 		}
 	}
@@ -210,7 +217,7 @@ func TestPlaces(t *testing.T) {
 		var claims []claim
 		for i, key := range []string{"a", "b", "c", "d", "e"} {
 			if bytes, ok := step.claims[key]; ok {
-				claims = append(claims, claim{key: key, bytes: bytes, index: i})
+				claims = append(claims, claim{key: key, amount: bytes, index: i})
 			}
 		}
 		placed, rest := p.assign(claims, 2)
@@ -269,8 +276,8 @@ func TestManyRemotes(t *testing.T) {
 				t.Fatalf("round %d: %s misses %d", round, name, rest)
 			}
 		}
-		if len(contexts) > budget || len(s.places.held) >= budget {
-			t.Fatalf("round %d: %d combinations, %d places", round, len(contexts), len(s.places.held))
+		if len(contexts) > budget || len(s.flows.places.held) >= budget {
+			t.Fatalf("round %d: %d combinations, %d places", round, len(contexts), len(s.flows.places.held))
 		}
 		records, samples = nil, nil
 		runtime.GC()
@@ -308,9 +315,9 @@ func TestAddedRecordsAreAmongTheNext(t *testing.T) {
 		if s.Held() != 0 {
 			t.Errorf("%d combinations before an interval", s.Held())
 		}
-		s.Add([]flows.Record{flow("a", "192.0.2.1"), flow("b", "192.0.2.1")})
-		s.Add(nil)
-		s.Add([]flows.Record{flow("a", "192.0.2.1"), flow("c", "192.0.2.1")})
+		s.Add([]flows.Record{flow("a", "192.0.2.1"), flow("b", "192.0.2.1")}, nil)
+		s.Add(nil, nil)
+		s.Add([]flows.Record{flow("a", "192.0.2.1"), flow("c", "192.0.2.1")}, nil)
 		if s.Held() != 4 { // with all others
 			t.Errorf("%d combinations are held", s.Held())
 		}

@@ -9,7 +9,7 @@ import (
 // places remembers which combinations keep their tags, so that those of about the same size do not
 // take turns:
 //
-//   - A combination weighs its bytes in this interval, or half of what it weighed in the interval
+//   - A combination weighs what it did in this interval (bytes, or queries and answers), or half of what it weighed in the interval
 //     before, whichever is more.
 //   - Where more combinations want a place than there are, the heaviest get one. One that has a place
 //     counts double, so that a newcomer takes it over only with more than twice the weight.
@@ -20,9 +20,9 @@ type places struct {
 
 // claim is a combination of this interval that wants a place.
 type claim struct {
-	key   string
-	bytes uint64
-	index int // the caller's
+	key    string
+	amount uint64 // what it weighs by itself
+	index  int    // the caller's
 
 	weight, rank uint64
 	holds, idle  bool
@@ -35,7 +35,7 @@ func (p *places) assign(claims []claim, n int) (placed, rest []int) {
 	for i := range claims {
 		c := &claims[i]
 		before, holds := p.held[c.key]
-		c.holds, c.weight = holds, max(c.bytes, before/2)
+		c.holds, c.weight = holds, max(c.amount, before/2)
 		c.rank = c.weight
 		if holds {
 			claiming++

@@ -6,33 +6,20 @@ import (
 	"strconv"
 	"strings"
 
-	"socktally/flows"
 	"socktally/metric"
 )
 
-// view is a record as the end on this host sees it. Where both ends are here, that is the client's.
-type view struct {
-	record    *flows.Record
-	near, far *flows.Endpoint
-	// Of the far end's network.
-	networkName string
-	networkTags []string
-}
-
-func (s *Splitter) view(r *flows.Record) view {
-	v := view{record: r, near: &r.Client, far: &r.Server}
-	if r.Direction == flows.Incoming {
-		v.near, v.far = v.far, v.near
-	}
-	v.networkName, v.networkTags = s.network(v.far.Addr)
-	return v
-}
+// onlyFlows and onlyDNS are the tags that only the metrics of flows, or only those of DNS, have.
+var (
+	onlyFlows = []string{"source", "server_domain"}
+	onlyDNS   = []string{"dns_query", "dns_qtype"}
+)
 
 // tag is how one member of SOCKTALLY_FLOW_TAGS is made of a view.
 type tag struct {
 	key string
 	// text is a value that anybody may have written, "" if it is not known.
-	text func(*Splitter, *view) string
+	text func(*view) string
 	// addr is a value that is an address, for where there is no text.
 	addr func(*view) netip.Addr
 	// number is a value that is one, 0 if it is not known.
@@ -42,35 +29,39 @@ type tag struct {
 }
 
 // texts are the tags that are made of a string.
-var texts = map[string]func(*Splitter, *view) string{
-	"direction":      func(_ *Splitter, v *view) string { return string(v.record.Direction) },
-	"protocol":       func(_ *Splitter, v *view) string { return v.record.Protocol },
-	"family":         func(_ *Splitter, v *view) string { return v.record.Family },
-	"source":         func(_ *Splitter, v *view) string { return string(v.record.Source) },
-	"service":        func(_ *Splitter, v *view) string { return v.near.Owner.Service },
-	"env":            func(_ *Splitter, v *view) string { return v.near.Owner.Env },
-	"version":        func(_ *Splitter, v *view) string { return v.near.Owner.Version },
-	"process":        func(_ *Splitter, v *view) string { return v.near.Owner.Process },
-	"container_id":   func(_ *Splitter, v *view) string { return v.near.Owner.ContainerID },
-	"remote_class":   func(_ *Splitter, v *view) string { return class(v.far.Addr) },
-	"remote_service": func(_ *Splitter, v *view) string { return v.far.Owner.Service },
-	"client_service": func(_ *Splitter, v *view) string { return v.record.Client.Owner.Service },
-	"server_service": func(_ *Splitter, v *view) string { return v.record.Server.Owner.Service },
-	"remote":         (*Splitter).remote,
+var texts = map[string]func(*view) string{
+	"direction":      func(v *view) string { return string(v.direction) },
+	"protocol":       func(v *view) string { return v.protocol },
+	"family":         func(v *view) string { return v.family },
+	"source":         func(v *view) string { return string(v.source) },
+	"service":        func(v *view) string { return v.near.Owner.Service },
+	"env":            func(v *view) string { return v.near.Owner.Env },
+	"version":        func(v *view) string { return v.near.Owner.Version },
+	"process":        func(v *view) string { return v.near.Owner.Process },
+	"container_id":   func(v *view) string { return v.near.Owner.ContainerID },
+	"pod_uid":        func(v *view) string { return v.near.Owner.PodUID },
+	"remote":         (*view).remote,
+	"remote_class":   func(v *view) string { return class(v.far.Addr) },
+	"remote_service": func(v *view) string { return v.far.Owner.Service },
+	"client_service": func(v *view) string { return v.client.Owner.Service },
+	"server_service": func(v *view) string { return v.server.Owner.Service },
+	"server_domain":  func(v *view) string { return v.serverDomain },
+	"dns_query":      func(v *view) string { return v.query },
+	"dns_qtype":      func(v *view) string { return v.queryType },
 }
 
 // addrs are the tags that are an address.
 var addrs = map[string]func(*view) netip.Addr{
 	"remote":    func(v *view) netip.Addr { return v.far.Addr }, // where it has no text
 	"remote_ip": func(v *view) netip.Addr { return v.far.Addr },
-	"client_ip": func(v *view) netip.Addr { return v.record.Client.Addr },
-	"server_ip": func(v *view) netip.Addr { return v.record.Server.Addr },
+	"client_ip": func(v *view) netip.Addr { return v.client.Addr },
+	"server_ip": func(v *view) netip.Addr { return v.server.Addr },
 }
 
 // numbers are the tags that are a number.
 var numbers = map[string]func(*view) uint32{
 	"pid":         func(v *view) uint32 { return v.near.Owner.PID },
-	"server_port": func(v *view) uint32 { return uint32(v.record.Server.Port) },
+	"server_port": func(v *view) uint32 { return uint32(v.server.Port) },
 }
 
 func newTag(name string) (tag, error) {
@@ -78,7 +69,7 @@ func newTag(name string) (tag, error) {
 		return tag{}, fmt.Errorf("unknown flow tag %q", name)
 	}
 	if key, ok := strings.CutPrefix(name, metric.ProcessTagPrefix); ok {
-		return tag{key: key, text: func(_ *Splitter, v *view) string { return processTag(v.near.Owner.Tags, key) }}, nil
+		return tag{key: key, text: func(v *view) string { return processTag(v.near.Owner.Tags, key) }}, nil
 	}
 	if name == metric.NetworksTag {
 		return tag{key: name, appendAll: appendNetworkTags}, nil
@@ -90,10 +81,10 @@ func newTag(name string) (tag, error) {
 	return t, nil
 }
 
-// appendKey appends the tags of a flow with commas between.
-func (s *Splitter) appendKey(b []byte, v *view) []byte {
-	for i := range s.tags {
-		t := &s.tags[i]
+// appendKey appends the tags of a view with commas between.
+func appendKey(b []byte, tags []tag, v *view) []byte {
+	for i := range tags {
+		t := &tags[i]
 		if t.appendAll != nil {
 			b = t.appendAll(b, v)
 			continue
@@ -101,15 +92,15 @@ func (s *Splitter) appendKey(b []byte, v *view) []byte {
 		if len(b) > 0 {
 			b = append(b, ',')
 		}
-		b = t.append(b, s, v)
+		b = t.append(b, v)
 	}
 	return b
 }
 
-func (t *tag) append(b []byte, s *Splitter, v *view) []byte {
+func (t *tag) append(b []byte, v *view) []byte {
 	text := ""
 	if t.text != nil {
-		text = t.text(s, v)
+		text = t.text(v)
 	}
 	switch {
 	case text == "" && t.addr != nil:
@@ -142,14 +133,6 @@ func appendNetworkTags(b []byte, v *view) []byte {
 		b = append(b, t...)
 	}
 	return b
-}
-
-// remote names the far end, or returns "" if it has no name.
-func (s *Splitter) remote(v *view) string {
-	if v.networkName != "" || s.names == nil {
-		return v.networkName
-	}
-	return s.names.Name(v.far.Addr)
 }
 
 // shared is the range of carriers' networks (RFC 6598), which is no more public than the private ones.

@@ -219,7 +219,7 @@ func attachNothing(b *testing.B) (detach func()) {
 	}
 	closers := []io.Closer{program}
 	for _, where := range []ebpf.AttachType{ebpf.AttachCGroupInetEgress, ebpf.AttachCGroupInetIngress} {
-		l, err := link.AttachCgroup(link.CgroupOptions{Path: cgroup2Mount("/proc/self/mountinfo"), Attach: where, Program: program})
+		l, err := link.AttachCgroup(link.CgroupOptions{Path: cgroup2Mount("/proc"), Attach: where, Program: program})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -492,7 +492,7 @@ func slab(b *testing.B) float64 {
 
 func mapBytes(b *testing.B, t *tracer) (sum float64) {
 	maps := []*ebpf.Map{
-		t.turns.tables[0], t.turns.tables[1], t.objects.Handshakes, t.objects.CgroupNames,
+		t.turns.tables[0], t.turns.tables[1], t.objects.Handshakes, t.objects.Processes, t.objects.KnownProcesses,
 		t.objects.Listeners, t.objects.Holders, t.objects.Losses,
 	}
 	for _, m := range maps {
@@ -513,7 +513,7 @@ func BenchmarkMerge(b *testing.B) {
 	for _, n := range []int{100, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			rows := manyRows(n)
-			m := newMerger("tcp", FromEBPF, newDescriber("/nonexistent", n, func(uint64) string { return "" }), n)
+			m := newMerger("tcp", FromEBPF, newDescriber("/nonexistent", n), n)
 			b.ReportAllocs()
 			for b.Loop() {
 				sink.Add(int64(len(m.merge(rows))))

@@ -212,6 +212,7 @@ func (d *diag) begin(f *found, p *poll) *polled {
 		Local:  f.local.Addr().As16(),
 		Remote: f.remote.Addr().As16(),
 		Cgroup: o.cgroup,
+		Life:   o.life,
 		Netns:  f.id.netns,
 		Pid:    o.pid,
 		Role:   roleServer,
@@ -325,6 +326,6 @@ func (d *diag) losses() (Losses, error) {
 // countsRTOs is false: the library does not read these fields.
 func (d *diag) countsRTOs() bool { return false }
 
-func (d *diag) cgroupName(uint64) string { return "" }
+func (d *diag) meetProcesses(context.Context) {}
 
 func (d *diag) close() error { return nil }

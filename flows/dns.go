@@ -117,7 +117,7 @@ func (d *dnsTracer) add(sample []byte) {
 		Time: p.Time, Client: local, Server: remote, NetNS: p.Netns, FromClient: p.Out != 0,
 		TCP: p.IsTcp != 0, Payload: sample[dnsHeader:][:p.Size],
 	}
-	packet.Owner.owner = owned{pid: p.Pid, netns: p.Netns, cgroup: p.Cgroup, comm: p.Comm}
+	packet.Owner.owner = owned{pid: p.Pid, netns: p.Netns, life: p.Life, cgroup: p.Cgroup, comm: p.Comm}
 	if packet.TCP {
 		packet.NetNS = p.Tuple.Netns // both ends of a connection are to be known as one
 	}

@@ -34,6 +34,7 @@ func (c *Counter) TallyDNS(ctx context.Context) ([]DNSRecord, error) {
 		return nil, fmt.Errorf("tally DNS: %w", err)
 	}
 	taken := c.udp.dns.take()
+	c.source.meetProcesses(ctx)
 	records := make([]DNSRecord, 0, len(taken))
 	for k, counts := range taken {
 		m := c.udpMerger

@@ -106,6 +106,12 @@ type Losses struct {
 	Missed uint64
 	// Uncounted is how many tallies of a socket, or datagrams, had no record at all to go to.
 	Uncounted uint64
+	// Unowned is how many connections, not older than the Counter, nobody saw begin. Sums include them,
+	// without an owner.
+	Unowned uint64
+	// ProcessesMissed is how many times there was no room for what a process says of itself. Its name is
+	// then what it says when the flows are tallied, if it is still there.
+	ProcessesMissed uint64
 	// Unreadable is how many times a network namespace could not be polled (SockDiag only).
 	Unreadable uint64
 	// DNSDropped is how many DNS packets found no room to be copied into. DNSMalformed could not be
@@ -120,8 +126,9 @@ type source interface {
 	losses() (Losses, error)
 	// countsRTOs says whether the kernel counts retransmission timeouts (from 6.7 on).
 	countsRTOs() bool
-	// cgroupName is the last part of a control group's path, "" where it is not known.
-	cgroupName(id uint64) string
+	// meetProcesses sees to it that the describer knows every process that was met so far, if the
+	// source tells of them.
+	meetProcesses(ctx context.Context)
 	close() error
 }
 
@@ -157,11 +164,12 @@ func Open(options Options) (*Counter, error) {
 		return nil, err
 	}
 	c := &Counter{}
+	describer := newDescriber(o.Proc, o.MaxFlows)
 	if o.Mode != SockDiag {
-		c.source, c.kind, err = openTracer(o)
+		c.source, c.kind, err = openTracer(o, describer)
 		if err == nil {
 			c.openUDP(o)
-			return c.start(o), nil
+			return c.start(o, describer), nil
 		}
 		c.refusal = explain(err, readFacts(o.Proc))
 		if o.Mode == EBPF {
@@ -173,7 +181,7 @@ func Open(options Options) (*Counter, error) {
 		return nil, errors.Join(err, c.Refusal())
 	}
 	c.udpRefusal = errors.New("count UDP: sock_diag has no counts for it")
-	return c.start(o), nil
+	return c.start(o, describer), nil
 }
 
 // openUDP adds UDP to TCP where the kernel lets it.
@@ -182,13 +190,12 @@ func (c *Counter) openUDP(o Options) {
 		return
 	}
 	var err error
-	if c.udp, err = openUDP(o, &c.source.(*tracer).objects); err != nil {
+	if c.udp, err = openUDP(o, c.source.(*tracer).sharedMaps()); err != nil {
 		c.udpRefusal = fmt.Errorf("count UDP: %w", explainUDP(err, readFacts(o.Proc)))
 	}
 }
 
-func (c *Counter) start(o Options) *Counter {
-	describer := newDescriber(o.Proc, o.MaxFlows, c.source.cgroupName)
+func (c *Counter) start(o Options, describer *describer) *Counter {
 	c.merger = newMerger("tcp", c.kind, describer, o.MaxFlows)
 	c.merger.countsRTOs = c.source.countsRTOs()
 	c.udpMerger = newMerger("udp", c.kind, describer, o.MaxFlows)
@@ -237,6 +244,7 @@ func (c *Counter) Tally(ctx context.Context) ([]Record, error) {
 			return nil, fmt.Errorf("tally UDP flows: %w", err)
 		}
 	}
+	c.source.meetProcesses(ctx)
 	records := c.merger.merge(c.waiting)
 	c.waiting = nil
 	records = append(records, c.udpMerger.merge(datagrams)...)
@@ -264,6 +272,7 @@ func (c *Counter) Losses() (Losses, error) {
 	losses.StorageRefused += udp.StorageRefused
 	losses.TableFull += udp.TableFull
 	losses.Uncounted += udp.Uncounted
+	losses.ProcessesMissed += udp.ProcessesMissed
 	losses.DNSDropped = udp.DNSDropped
 	if c.udp.dns != nil {
 		d := c.udp.dns.losses()

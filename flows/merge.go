@@ -33,9 +33,9 @@ type pair struct {
 
 // owned is what a row says of its socket's owner.
 type owned struct {
-	pid, netns uint32
-	cgroup     uint64
-	comm       [16]byte
+	pid, netns   uint32
+	life, cgroup uint64
+	comm         [16]byte
 }
 
 func newMerger(protocol string, source Source, d *describer, maxPairs int) *merger {
@@ -168,7 +168,7 @@ func pairOf(k *bpf.FlowsFlowKey) pair {
 }
 
 func ownerOf(k *bpf.FlowsFlowKey, f *bpf.FlowsFlow) owned {
-	return owned{pid: k.Pid, netns: k.Netns, cgroup: k.Cgroup, comm: f.Comm}
+	return owned{pid: k.Pid, netns: k.Netns, life: k.Life, cgroup: k.Cgroup, comm: f.Comm}
 }
 
 func isOverflow(k *bpf.FlowsFlowKey) bool { return k.Local == [16]byte{} && k.Port == 0 }

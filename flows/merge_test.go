@@ -34,7 +34,7 @@ func serverKey(k bpf.FlowsFlowKey, pid uint32) bpf.FlowsFlowKey {
 }
 
 func testMerger() *merger {
-	return newMerger("tcp", FromEBPF, newDescriber("/nonexistent", 8, func(uint64) string { return "" }), 8)
+	return newMerger("tcp", FromEBPF, newDescriber("/nonexistent", 8), 8)
 }
 
 func TestMergeBothEnds(t *testing.T) {

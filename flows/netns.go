@@ -26,13 +26,9 @@ func netnsID(path string) (uint32, error) {
 // a mount keeps (as `ip netns` and container engines do). It gives one path for each.
 func otherNetns(proc string) map[uint32]string {
 	paths, _ := filepath.Glob(filepath.Join(proc, "[0-9]*/ns/net"))
-	if text, err := os.ReadFile(filepath.Join(proc, "self/mountinfo")); err == nil {
-		for line := range strings.Lines(string(text)) {
-			before, after, _ := strings.Cut(line, " - ")
-			fields := strings.Fields(before)
-			if strings.HasPrefix(after, "nsfs ") && len(fields) > 4 && strings.HasPrefix(fields[3], "net:") {
-				paths = append(paths, fields[4])
-			}
+	for _, m := range mounts(proc) {
+		if m.kind == "nsfs" && strings.HasPrefix(m.root, "net:") {
+			paths = append(paths, m.point)
 		}
 	}
 	found := make(map[uint32]string)

@@ -3,51 +3,104 @@ package flows
 import (
 	"bytes"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
+	"sync"
 	"syscall"
+
+	"socktally/bpf"
 )
 
+// minProcesses is how many processes are remembered at least: twice as many as the programs remember
+// to have told of.
+const minProcesses = 16384
+
+// maxGroups is how many control groups are remembered that may be gone.
+const maxGroups = 2048
+
 // describer says what is known of a socket's owner beyond what the kernel noted: the path of its
-// control group and what its environment calls it.
+// control group and what its environment calls it. Its methods may be called concurrently.
 type describer struct {
 	proc       string
 	cgroupRoot string
-	processes  *cache[process, identity]
-	cgroups    map[uint64]string
+
+	mu        sync.Mutex
+	processes *cache[process, identity]
+	cgroups   map[uint64]string
 	// Groups that the tree lacks, until the next tally may look again.
 	missing map[uint64]bool
-	// cgroupName gives the last part of the path of a group that may be gone, or "".
-	cgroupName func(id uint64) string
+	// gone has the last parts of the paths of groups that the tree may lack.
+	gone *cache[uint64, string]
 }
 
-// process is a process id with what tells most of its reuses apart.
+// process tells the processes apart that have had one pid, and what one was before it executed
+// another program. One that the programs told of has no comm. Where they did not, comm stands in for
+// what life does not say.
 type process struct {
 	pid  uint32
+	life uint64 // see life_of in the programs; 0 if it is not known
 	comm [16]byte
 }
 
-// identity is what a process says of itself.
-type identity struct {
-	service, env, version, containerID string
-	tags                               []string
-}
-
-func newDescriber(proc string, maxProcesses int, cgroupName func(uint64) string) *describer {
+func newDescriber(proc string, maxProcesses int) *describer {
 	return &describer{
 		proc:       proc,
-		cgroupRoot: cgroup2Mount(filepath.Join(proc, "self/mountinfo")),
-		processes:  newCache[process, identity](maxProcesses),
+		cgroupRoot: cgroup2Mount(proc),
+		processes:  newCache[process, identity](max(maxProcesses, minProcesses)),
 		missing:    make(map[uint64]bool),
-		cgroupName: cgroupName,
+		gone:       newCache[uint64, string](maxGroups),
 	}
 }
 
 // next begins an interval.
-func (d *describer) next() { clear(d.missing) }
+func (d *describer) next() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clear(d.missing)
+}
+
+// introduce takes what the programs tell of a process that they meet.
+func (d *describer) introduce(sample []byte) {
+	var p bpf.FlowsProcess
+	environ, ok := decode(sample, &p)
+	if !ok || uint64(p.Size) > uint64(len(environ)) {
+		return // not what the programs write
+	}
+	var id identity
+	if p.Size < p.Total {
+		// Another process's memory, one that is swapped out, or a very large one.
+		id, ok = readIdentity(d.proc, process{pid: p.Pid, life: p.Life})
+	}
+	if p.Size == p.Total || !ok {
+		id = parseEnviron(environ[:p.Size])
+	}
+	group := groupPath(&p)
+	if c := containerOf(group); c != (container{}) {
+		id.container = c
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.processes.put(process{pid: p.Pid, life: p.Life}, id)
+	if p.Cgroup != 0 {
+		d.gone.put(p.Cgroup, group)
+	}
+}
+
+// groupPath is the last parts of a control group's path.
+func groupPath(p *bpf.FlowsProcess) string {
+	path := ""
+	for i := range p.Groups {
+		name, _, _ := bytes.Cut(p.Groups[i][:], []byte{0})
+		switch {
+		case len(name) == 0 || string(name) == "/":
+		case path == "":
+			path = string(name)
+		default:
+			path = string(name) + "/" + path
+		}
+	}
+	return path
+}
 
 func (d *describer) describe(o owned) Owner {
 	comm := string(bytes.TrimRight(o.comm[:], "\x00"))
@@ -55,17 +108,15 @@ func (d *describer) describe(o owned) Owner {
 	if o.pid == 0 {
 		return owner
 	}
-	p := process{o.pid, o.comm}
-	id, ok := d.processes.get(p)
-	if !ok {
-		id = d.identify(p, comm)
-		d.processes.put(p, id)
-	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	id := d.identify(o)
 	owner.Cgroup = d.cgroupPath(o.cgroup)
-	owner.ContainerID = containerID(owner.Cgroup)
-	if owner.ContainerID == "" {
-		owner.ContainerID = id.containerID
+	in := containerOf(owner.Cgroup)
+	if in == (container{}) {
+		in = id.container
 	}
+	owner.ContainerID, owner.PodUID = in.id, in.podUID
 	if id.service != "" {
 		owner.Service = id.service
 	}
@@ -73,39 +124,18 @@ func (d *describer) describe(o owned) Owner {
 	return owner
 }
 
-// identify reads what the process with this id says of itself, if it is still the one meant.
-func (d *describer) identify(p process, comm string) identity {
-	dir := filepath.Join(d.proc, strconv.FormatUint(uint64(p.pid), 10))
-	if now, err := os.ReadFile(filepath.Join(dir, "comm")); err != nil || strings.TrimSuffix(string(now), "\n") != comm {
-		return identity{}
-	}
-	var id identity
-	// Where control groups are of version 1, only this file names the container.
-	if groups, err := os.ReadFile(filepath.Join(dir, "cgroup")); err == nil {
-		id.containerID = containerID(string(groups))
-	}
-	environ, err := os.ReadFile(filepath.Join(dir, "environ"))
-	if err != nil {
+// identify finds what was told of a process, or else reads it if the process is still there.
+func (d *describer) identify(o owned) identity {
+	if id, ok := d.processes.get(process{pid: o.pid, life: o.life}); ok {
 		return id
 	}
-	id.fromEnviron(environ)
-	return id
-}
-
-func (id *identity) fromEnviron(environ []byte) {
-	for _, entry := range strings.Split(string(environ), "\x00") {
-		name, value, _ := strings.Cut(entry, "=")
-		switch name {
-		case "DD_SERVICE":
-			id.service = value
-		case "DD_ENV":
-			id.env = value
-		case "DD_VERSION":
-			id.version = value
-		case "DD_TAGS":
-			id.tags = strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })
-		}
+	p := process{o.pid, o.life, o.comm}
+	id, ok := d.processes.get(p)
+	if !ok {
+		id, _ = readIdentity(d.proc, p)
+		d.processes.put(p, id)
 	}
+	return id
 }
 
 // cgroupPath finds a control group by its id, which is the inode number of its directory. A group
@@ -126,7 +156,8 @@ func (d *describer) cgroupPath(id uint64) string {
 		}
 		d.missing[id] = true
 	}
-	return d.cgroupName(id)
+	path, _ := d.gone.get(id)
+	return path
 }
 
 // cgroupTree returns the path of every control group below root, by inode number.
@@ -147,33 +178,4 @@ func cgroupTree(root string) map[uint64]string {
 		return nil
 	})
 	return paths
-}
-
-// cgroup2Mount finds where the tree of version 2 is mounted; "" where it is not.
-func cgroup2Mount(mountinfo string) string {
-	text, err := os.ReadFile(mountinfo)
-	if err != nil {
-		return ""
-	}
-	for line := range strings.Lines(string(text)) {
-		before, after, ok := strings.Cut(line, " - ")
-		fields := strings.Fields(before)
-		if ok && strings.HasPrefix(after, "cgroup2 ") && len(fields) > 4 {
-			return fields[4]
-		}
-	}
-	return ""
-}
-
-// Container engines name a group by the 64 hexadecimal digits of the container's id, with a prefix
-// and a suffix of their own.
-var containerIDPattern = regexp.MustCompile(`(?:^|[^0-9a-f])([0-9a-f]{64})(?:[^0-9a-f]|$)`)
-
-// containerID finds the innermost container in a control group's path.
-func containerID(path string) string {
-	found := containerIDPattern.FindAllStringSubmatch(path, -1)
-	if len(found) == 0 {
-		return ""
-	}
-	return found[len(found)-1][1]
 }

@@ -34,8 +34,9 @@ type Owner struct {
 	Version     string // DD_VERSION of the process
 	Tags        []string
 	CgroupID    uint64
-	Cgroup      string // path below the cgroup v2 mount, or its last part where the group is gone
+	Cgroup      string // path below the cgroup v2 mount, or its last parts where the group is gone
 	ContainerID string
+	PodUID      string // of Kubernetes
 	NetNS       uint32 // inode number of the network namespace
 }
 
@@ -116,12 +117,14 @@ type recordJSON struct {
 	ClientProcess       string    `json:"client_process"`
 	ClientService       string    `json:"client_service"`
 	ClientContainerID   string    `json:"client_container_id"`
+	ClientPodUID        string    `json:"client_pod_uid,omitempty"`
 	ServerIP            string    `json:"server_ip"`
 	ServerPort          uint16    `json:"server_port"`
 	ServerPID           uint32    `json:"server_pid"`
 	ServerProcess       string    `json:"server_process"`
 	ServerService       string    `json:"server_service"`
 	ServerContainerID   string    `json:"server_container_id"`
+	ServerPodUID        string    `json:"server_pod_uid,omitempty"`
 	ServerDomain        string    `json:"server_domain,omitempty"`
 	BytesSentByClient   uint64    `json:"bytes_sent_by_client"`
 	BytesSentByServer   uint64    `json:"bytes_sent_by_server"`
@@ -152,9 +155,9 @@ func (r Record) MarshalJSON() ([]byte, error) {
 	out := recordJSON{
 		r.Protocol, r.Family, r.Source, r.Direction,
 		ipString(r.Client.Addr), r.Client.Port, r.Client.Owner.PID, r.Client.Owner.Process,
-		r.Client.Owner.Service, r.Client.Owner.ContainerID,
+		r.Client.Owner.Service, r.Client.Owner.ContainerID, r.Client.Owner.PodUID,
 		ipString(r.Server.Addr), r.Server.Port, r.Server.Owner.PID, r.Server.Owner.Process,
-		r.Server.Owner.Service, r.Server.Owner.ContainerID, r.ServerDomain,
+		r.Server.Owner.Service, r.Server.Owner.ContainerID, r.Server.Owner.PodUID, r.ServerDomain,
 		r.BytesSentByClient, r.BytesSentByServer, r.PacketsSentByClient, r.PacketsSentByServer,
 		nil,
 	}

@@ -17,7 +17,7 @@ type socketOwners struct {
 }
 
 func newSocketOwners(proc string) *socketOwners {
-	return &socketOwners{proc: proc, cgroupRoot: cgroup2Mount(filepath.Join(proc, "self/mountinfo"))}
+	return &socketOwners{proc: proc, cgroupRoot: cgroup2Mount(proc)}
 }
 
 // next begins a poll.
@@ -74,7 +74,7 @@ func socketInode(target string) (uint32, bool) {
 }
 
 func (s *socketOwners) owner(pid uint32, dir string) owned {
-	o := owned{pid: pid}
+	o := owned{pid: pid, life: lifeIn(dir)}
 	if comm, err := os.ReadFile(filepath.Join(dir, "comm")); err == nil {
 		copy(o.comm[:], strings.TrimSuffix(string(comm), "\n"))
 	}

@@ -11,78 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestContainerID(t *testing.T) {
-	id, other := strings.Repeat("0a1b2c3d", 8), strings.Repeat("e", 64)
-	for path, want := range map[string]string{
-		"":                                      "",
-		"/":                                     "",
-		"/system.slice/nginx.service":           "",
-		"/docker/" + id:                         id,
-		"/system.slice/docker-" + id + ".scope": id,
-		"/kubepods.slice/pod1.slice/cri-containerd-" + id + ".scope": id,
-		"/docker/" + other + "/docker/" + id + "/init":               id,
-		"12:memory:/docker/" + id + "\n11:cpu:/docker/" + id + "\n":  id,
-		"/docker/" + id + "0":     "",
-		"docker-" + id + ".scope": id,
-	} {
-		if got := containerID(path); got != want {
-			t.Errorf("%q: got %q, want %q", path, got, want)
-		}
-	}
-}
-
-func FuzzContainerID(f *testing.F) {
-	f.Add("/docker/" + strings.Repeat("0a1b2c3d", 8))
-	f.Add("")
-	f.Fuzz(func(t *testing.T, path string) {
-		if id := containerID(path); id != "" && (len(id) != 64 || !strings.Contains(path, id)) {
-			t.Errorf("%q gives %q", path, id)
-		}
-	})
-}
-
 func FuzzProcTexts(f *testing.F) {
 	f.Add("socket:[123]", "CapEff:\t000001fffeffffff\nSeccomp:\t2\n", "DD_SERVICE=web\x00DD_TAGS=a:b,c:d\x00")
 	f.Fuzz(func(t *testing.T, target, status, environ string) {
 		socketInode(target)
 		new(facts).readStatus(status)
-		new(identity).fromEnviron([]byte(environ))
+		startTicks(status)
+		parseMounts(status)
+		if id := parseEnviron([]byte(environ)); len(id.service) > maxName || len(strings.Join(id.tags, ",")) > maxTags {
+			t.Errorf("%q gives %+v", environ, id)
+		}
 		releaseAtLeast(status, 5, 12)
 	})
-}
-
-func TestIdentify(t *testing.T) {
-	proc := t.TempDir()
-	dir := filepath.Join(proc, "42")
-	write(t, filepath.Join(dir, "comm"), "web\n")
-	write(t, filepath.Join(dir, "environ"), "A=b\x00DD_SERVICE=shop\x00DD_ENV=prod\x00DD_VERSION=3\x00DD_TAGS=team:x,tier:y\x00")
-	write(t, filepath.Join(dir, "cgroup"), "1:cpu:/docker/"+strings.Repeat("f", 64)+"\n")
-	d := newDescriber(proc, 8, func(uint64) string { return "web.service" })
-
-	got := d.describe(owned{pid: 42, comm: [16]byte{'w', 'e', 'b'}, cgroup: 7})
-	if got.Service != "shop" || got.Env != "prod" || got.Version != "3" || len(got.Tags) != 2 || got.Process != "web" ||
-		got.Cgroup != "web.service" || got.ContainerID != strings.Repeat("f", 64) {
-		t.Errorf("got %+v", got)
-	}
-	// The process id belongs to another process now: its environment is not this owner's.
-	if got := d.describe(owned{pid: 42, comm: [16]byte{'d', 'b'}}); got.Service != "db" || got.ContainerID != "" {
-		t.Errorf("got %+v", got)
-	}
-	if got := d.describe(owned{}); got.PID != 0 || got.Service != "" {
-		t.Errorf("got %+v", got)
-	}
-}
-
-func TestCgroup2Mount(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "mountinfo")
-	write(t, path, "35 30 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"+
-		"36 30 0:31 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw\n")
-	if got := cgroup2Mount(path); got != "/sys/fs/cgroup/unified" {
-		t.Errorf("got %q", got)
-	}
-	if got := cgroup2Mount(path + "x"); got != "" {
-		t.Errorf("got %q", got)
-	}
 }
 
 func write(t testing.TB, path, text string) {

@@ -1,7 +1,6 @@
 package flows
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,19 +23,21 @@ type tracer struct {
 	objects bpf.FlowsObjects
 	turns   turns
 	walk    *link.Iter
+	// processes brings what the programs tell of processes to the describer.
+	processes *ring
 	// attached are the links that must go before the maps do.
 	attached []io.Closer
 }
 
-func openTracer(o Options) (source, Source, error) {
+func openTracer(o Options, d *describer) (source, Source, error) {
 	t := &tracer{}
-	if err := t.open(o); err != nil {
+	if err := t.open(o, d); err != nil {
 		return nil, "", errors.Join(err, t.close())
 	}
 	return t, FromEBPF, nil
 }
 
-func (t *tracer) open(o Options) error {
+func (t *tracer) open(o Options, d *describer) error {
 	spec, err := bpf.LoadFlows()
 	if err != nil {
 		return err
@@ -51,6 +52,10 @@ func (t *tracer) open(o Options) error {
 	}
 	if err := t.turns.open(t.objects.Flows, spec.Maps[bpf.FlowsMapFlows].InnerMap); err != nil {
 		return err
+	}
+	// Before any process is met: those that are met through their open files are read in /proc.
+	if t.processes, err = newRing(t.objects.Processes, d.introduce); err != nil {
+		return fmt.Errorf("read processes: %w", err)
 	}
 	return t.attach(o)
 }
@@ -119,7 +124,7 @@ func (t *tracer) losses() (Losses, error) {
 	if err != nil {
 		return Losses{}, err
 	}
-	// An event that the opening program did not see is one that it would have passed over.
+	// What the opening program did not see costs a connection its owner, and is Unowned.
 	stats, err := t.objects.SocketChanged.Stats()
 	if err != nil {
 		return Losses{}, fmt.Errorf("read losses: %w", err)
@@ -133,14 +138,17 @@ func (t *tracer) countsRTOs() bool {
 	return t.objects.CountsRtos.Get(&yes) == nil && yes != 0
 }
 
-// cgroupName is the last part of a control group's path, "" where it is not known.
-func (t *tracer) cgroupName(id uint64) string {
-	var name bpf.FlowsCgroupName
-	if err := t.objects.CgroupNames.Lookup(id, &name); err != nil {
-		return ""
+// meetProcesses returns when the describer has all that the programs have told of. What is wrong with
+// that only takes names away.
+func (t *tracer) meetProcesses(ctx context.Context) { _ = t.processes.catchUp(ctx) }
+
+// sharedMaps are those by which programs tell of processes, and which owners sockets have.
+func (t *tracer) sharedMaps() map[string]*ebpf.Map {
+	return map[string]*ebpf.Map{
+		bpf.FlowsMapProcesses:      t.objects.Processes,
+		bpf.FlowsMapKnownProcesses: t.objects.KnownProcesses,
+		bpf.FlowsMapSockets:        t.objects.Sockets,
 	}
-	text, _, _ := bytes.Cut(name.Name[:], []byte{0})
-	return string(text)
 }
 
 func (t *tracer) close() error {
@@ -150,6 +158,9 @@ func (t *tracer) close() error {
 	}
 	if t.walk != nil {
 		errs = append(errs, t.walk.Close())
+	}
+	if t.processes != nil {
+		errs = append(errs, t.processes.close())
 	}
 	errs = append(errs, t.turns.close(), t.objects.Close())
 	return errors.Join(errs...)

@@ -116,10 +116,12 @@ func countLosses(m *ebpf.Map) (Losses, error) {
 		}
 	}
 	return Losses{
-		StorageRefused: counts[bpf.FlowsLossLOSS_STORAGE],
-		TableFull:      counts[bpf.FlowsLossLOSS_TABLE_FULL],
-		Untracked:      counts[bpf.FlowsLossLOSS_UNTRACKED],
-		Uncounted:      counts[bpf.FlowsLossLOSS_UNCOUNTED],
-		DNSDropped:     counts[bpf.FlowsLossLOSS_DNS],
+		StorageRefused:  counts[bpf.FlowsLossLOSS_STORAGE],
+		TableFull:       counts[bpf.FlowsLossLOSS_TABLE_FULL],
+		Untracked:       counts[bpf.FlowsLossLOSS_UNTRACKED],
+		Uncounted:       counts[bpf.FlowsLossLOSS_UNCOUNTED],
+		Unowned:         counts[bpf.FlowsLossLOSS_UNOWNED],
+		ProcessesMissed: counts[bpf.FlowsLossLOSS_PROCESS],
+		DNSDropped:      counts[bpf.FlowsLossLOSS_DNS],
 	}, nil
 }

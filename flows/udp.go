@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -32,18 +31,17 @@ type udpTracer struct {
 	attached []io.Closer
 }
 
-// openUDP begins to count UDP, and takes the owners of TCP sockets and the names of control groups
-// from TCP's maps.
-func openUDP(o Options, tcp *bpf.FlowsObjects) (*udpTracer, error) {
+// openUDP begins to count UDP. shared are TCP's maps of processes and of sockets' owners.
+func openUDP(o Options, shared map[string]*ebpf.Map) (*udpTracer, error) {
 	t := &udpTracer{}
-	if err := t.open(o, tcp); err != nil {
+	if err := t.open(o, shared); err != nil {
 		return nil, errors.Join(err, t.close())
 	}
 	return t, nil
 }
 
-func (t *udpTracer) open(o Options, tcp *bpf.FlowsObjects) error {
-	root := cgroup2Mount(filepath.Join(o.Proc, "self/mountinfo"))
+func (t *udpTracer) open(o Options, shared map[string]*ebpf.Map) error {
+	root := cgroup2Mount(o.Proc)
 	if root == "" {
 		return errNoCgroup2
 	}
@@ -61,9 +59,7 @@ func (t *udpTracer) open(o Options, tcp *bpf.FlowsObjects) error {
 	if err := spec.Variables[bpf.UdpVarDnsPorts].Set(ports); err != nil {
 		return err
 	}
-	err = spec.LoadAndAssign(&t.objects, &ebpf.CollectionOptions{
-		MapReplacements: map[string]*ebpf.Map{bpf.UdpMapCgroupNames: tcp.CgroupNames, bpf.UdpMapSockets: tcp.Sockets},
-	})
+	err = spec.LoadAndAssign(&t.objects, &ebpf.CollectionOptions{MapReplacements: shared})
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,8 @@ const (
 	Packet     = "packet"
 	Segment    = "segment"
 	Connection = "connection"
+	Request    = "request"
+	Response   = "response"
 )
 
 // The names of socktally's own health metrics, which several packages emit. The names of all
@@ -131,12 +133,31 @@ var catalogue = []Definition{
 	{FlowUnreachable, Count, Connection, Setting, -1, "flow unreachable", "TCP connections and attempts that ended with EHOSTUNREACH, ENETUNREACH or the like."},
 	{FlowRTT, Gauge, Second, Setting, -1, "flow rtt", "Smoothed TCP round trip time (srtt_us), the mean over the sockets that had traffic in the interval."},
 
+	{DNSTotalRequests, Count, Request, Setting, 0, "dns requests", "DNS queries, each once however often it was sent again while it waited."},
+	{DNSSuccessfulResponses, Count, Response, Setting, 0, "dns successes", "Answers with the code NOERROR, whether they hold a record or not."},
+	{DNSFailedResponses, Count, Response, Setting, -1, "dns failed responses", "Answers with any other code: the sum of those that follow."},
+	{DNSNXDomain, Count, Response, Setting, -1, "dns nxdomain", "Answers with the code NXDOMAIN: there is no such name."},
+	{DNSServFail, Count, Response, Setting, -1, "dns servfail", "Answers with the code SERVFAIL."},
+	{DNSOtherFailures, Count, Response, Setting, -1, "dns other failures", "Answers with any code but NOERROR, NXDOMAIN and SERVFAIL."},
+	{DNSTimeouts, Count, Request, Setting, -1, "dns timeouts", "Queries that had no answer in time (15 s)."},
+	{DNSFailures, Count, Request, Setting, -1, "dns failures", "Failed answers and timeouts."},
+	{DNSSuccessLatency + ".p50", Gauge, Second, Setting, -1, "dns latency p50", "Time from query to answer that half of the successful answers of the interval did not exceed."},
+	{DNSSuccessLatency + ".p95", Gauge, Second, Setting, -1, "dns latency p95", "The same for 95 % of them."},
+	{DNSSuccessLatency + ".p99", Gauge, Second, Setting, -1, "dns latency p99", "The same for 99 % of them."},
+	{DNSSuccessLatency + ".max", Gauge, Second, Setting, -1, "dns latency max", "The longest time from query to successful answer."},
+	{DNSFailureLatency + ".p50", Gauge, Second, Setting, -1, "dns failure latency p50", "Time from query to answer that half of the failed answers of the interval did not exceed. A timeout is not in it."},
+	{DNSFailureLatency + ".p95", Gauge, Second, Setting, -1, "dns failure latency p95", "The same for 95 % of them."},
+	{DNSFailureLatency + ".p99", Gauge, Second, Setting, -1, "dns failure latency p99", "The same for 99 % of them."},
+	{DNSFailureLatency + ".max", Gauge, Second, Setting, -1, "dns failure latency max", "The longest time from query to failed answer."},
+
 	{FlowTallies, Count, None, Process, 0, "flow tallies", "Tallies of the flows, failed ones included."},
 	{FlowTalliesFailed, Count, None, Process, -1, "flow tallies failed", "Tallies of the flows that failed; the next one has what they could not read."},
 	{FlowTalliesSkipped, Count, None, Process, -1, "flow tallies skipped", "Tallies of the flows that did not take place because the one before was still running."},
 	{FlowTallyDuration, Gauge, Second, Process, -1, "flow tally duration", "Time that this tally of the flows took."},
 	{FlowContexts, Gauge, None, Process, 0, "flow contexts", "Combinations of tags that this tally sent, at most SOCKTALLY_FLOW_MAX_CONTEXTS."},
 	{FlowCombinations, Gauge, None, Process, 0, "flow combinations", "Combinations of tags that this tally would have sent without a budget."},
+	{DNSContexts, Gauge, None, Process, 0, "dns contexts", "The same for DNS: combinations of tags that this tally sent."},
+	{DNSCombinations, Gauge, None, Process, 0, "dns combinations", "The same for DNS: combinations of tags that there were."},
 	{FlowLosses, Count, None, Process, -1, "flow losses", "What could not be counted, or not under its own flow, by reason."},
 
 	{Readings, Count, None, Process, 0, "readings", "Readings of the socket counters, failed ones included."},

@@ -7,7 +7,7 @@ import (
 
 func TestCatalogueIsWellFormed(t *testing.T) {
 	units := map[string]bool{None: true, Byte: true, Kibibyte: true, Fraction: true, Second: true, Samples: true,
-		Packet: true, Segment: true, Connection: true}
+		Packet: true, Segment: true, Connection: true, Request: true, Response: true}
 	// Datadog's rule for names: a letter first, then letters, digits, underscores and periods.
 	name := regexp.MustCompile(`^[a-z][a-z0-9_.]{0,199}$`)
 	seen := map[string]bool{}

@@ -5,7 +5,10 @@ import (
 	"strings"
 )
 
-const flowPrefix = "socktally.flow."
+const (
+	flowPrefix = "socktally.flow."
+	dnsPrefix  = "socktally.dns."
+)
 
 // The names of the metrics of flows. Sent and received are as the end on this host sees it; where
 // both are here, as the client does.
@@ -24,6 +27,38 @@ const (
 	FlowRTT             = flowPrefix + "rtt"
 )
 
+// The names of the metrics of DNS queries, each of one client. A query is counted when it is sent, its
+// answer or timeout when that comes.
+const (
+	DNSTotalRequests       = dnsPrefix + "total_requests"
+	DNSSuccessfulResponses = dnsPrefix + "successful_responses"
+	DNSFailedResponses     = dnsPrefix + "failed_responses"
+	DNSTimeouts            = dnsPrefix + "timeouts"
+	DNSFailures            = dnsPrefix + "failures"
+	DNSNXDomain            = dnsPrefix + "responses.nxdomain"
+	DNSServFail            = dnsPrefix + "responses.servfail"
+	DNSOtherFailures       = dnsPrefix + "responses.other"
+	// A latency is several metrics: see DNSPercentiles.
+	DNSSuccessLatency = dnsPrefix + "success_latency"
+	DNSFailureLatency = dnsPrefix + "failure_latency"
+)
+
+// DNSPercentile is a percentile of a latency. Its name, after a period, ends that of the metric.
+type DNSPercentile struct {
+	Name    string
+	Percent float64
+}
+
+// DNSPercentiles are those of each latency.
+func DNSPercentiles() []DNSPercentile {
+	return []DNSPercentile{{"p50", 50}, {"p95", 95}, {"p99", 99}, {"max", 100}}
+}
+
+// ofFlows says whether a metric is about flows or DNS queries of any process, and not about socktally.
+func ofFlows(name string) bool {
+	return strings.HasPrefix(name, flowPrefix) || strings.HasPrefix(name, dnsPrefix)
+}
+
 // The names of the metrics about the counting of flows.
 const (
 	FlowTallies        = "socktally.flows.tallies"
@@ -33,6 +68,8 @@ const (
 	FlowContexts       = "socktally.flows.contexts"
 	FlowCombinations   = "socktally.flows.combinations"
 	FlowLosses         = "socktally.flows.losses"
+	DNSContexts        = "socktally.flows.dns.contexts"
+	DNSCombinations    = "socktally.flows.dns.combinations"
 )
 
 // FlowTag describes a tag that the metrics of flows can be split by.
@@ -54,7 +91,8 @@ var flowTags = []FlowTag{
 	{"version", "its `DD_VERSION`"},
 	{"process", "its name, as the kernel has it (15 characters)"},
 	{"pid", "its process id; another one after each restart"},
-	{"container_id", "the container that it runs in"},
+	{"container_id", "the container that it runs in, by the 64 digits of its id"},
+	{"pod_uid", "the pod of Kubernetes that it runs in, by its UID"},
 	{"remote", "the other end: its `name` in the table of networks, else the name that DNS gave for it, else its address"},
 	{"remote_ip", "the other end's address"},
 	{"remote_class", "what kind of address that is: loopback, link_local, private, multicast or public"},
@@ -65,6 +103,9 @@ var flowTags = []FlowTag{
 	{"server_ip", "the address of the end that was connected to"},
 	{"server_port", "its port"},
 	{"server_service", "the service there, where that is on this host"},
+	{"server_domain", "the name by which DNS last gave its address to a process of this host; flows only"},
+	{"dns_query", "the name that is asked for; DNS only"},
+	{"dns_qtype", "the type that is asked for, such as a or aaaa; DNS only"},
 }
 
 // FlowTags returns every name that a flow's metrics can be split by, in the order of the

@@ -83,15 +83,15 @@ func AppendTag(b []byte, key, value string) []byte {
 
 // AllTags returns the tags of a sample under those of the process that sends it, which a sink adds.
 // A tag of the sample stands in for the process's tags of the same key. The service and the version
-// of the process are never on a metric of flows, where they would pass for those of the flow's owner.
+// of the process are never on a metric of flows or DNS, where they would pass for those of the flow's owner.
 func AllTags(process []string, s Sample) []string {
-	if len(s.Tags) == 0 && !strings.HasPrefix(s.Name, flowPrefix) {
+	if len(s.Tags) == 0 && !ofFlows(s.Name) {
 		return process
 	}
 	all := make([]string, 0, len(process)+len(s.Tags))
 	for _, tag := range process {
 		key, _, _ := strings.Cut(tag, ":")
-		hidden := strings.HasPrefix(s.Name, flowPrefix) && (key == "service" || key == "version")
+		hidden := ofFlows(s.Name) && (key == "service" || key == "version")
 		if !hidden && !slices.ContainsFunc(s.Tags, func(own string) bool {
 			return strings.HasPrefix(own, key) && (len(own) == len(key) || own[len(key)] == ':')
 		}) {

@@ -64,6 +64,7 @@ var own = []string{
 	"socktally.spool.bytes", "socktally.last_success",
 	"socktally.flows.tallies", "socktally.flows.tallies.failed", "socktally.flows.tallies.skipped",
 	"socktally.flows.tally.duration", "socktally.flows.contexts", "socktally.flows.combinations", "socktally.flows.losses",
+	"socktally.flows.dns.contexts", "socktally.flows.dns.combinations",
 }
 
 // flowMetrics are those of flows, which flows_test.go holds to what its processes send.
@@ -71,6 +72,15 @@ var flowMetrics = []string{
 	"socktally.flow.bytes_sent", "socktally.flow.bytes_received", "socktally.flow.packets_sent", "socktally.flow.packets_received",
 	"socktally.flow.retransmits", "socktally.flow.established", "socktally.flow.closed", "socktally.flow.refused",
 	"socktally.flow.reset", "socktally.flow.timeout", "socktally.flow.unreachable", "socktally.flow.rtt",
+}
+
+// dnsMetrics are those of DNS, which owners_test.go holds to what its processes ask.
+var dnsMetrics = []string{
+	"socktally.dns.total_requests", "socktally.dns.successful_responses", "socktally.dns.failed_responses",
+	"socktally.dns.responses.nxdomain", "socktally.dns.responses.servfail", "socktally.dns.responses.other",
+	"socktally.dns.timeouts", "socktally.dns.failures",
+	"socktally.dns.success_latency.p50", "socktally.dns.success_latency.p95", "socktally.dns.success_latency.p99", "socktally.dns.success_latency.max",
+	"socktally.dns.failure_latency.p50", "socktally.dns.failure_latency.p95", "socktally.dns.failure_latency.p99", "socktally.dns.failure_latency.max",
 }
 
 var pageKiB = float64(os.Getpagesize()) / 1024
@@ -176,7 +186,7 @@ func documented(t *testing.T) map[string]string {
 // TestEveryDocumentedMetricIsKnownHere holds the tables of this file to the product: a metric that
 // is added there needs an expected value here.
 func TestEveryDocumentedMetricIsKnownHere(t *testing.T) {
-	known := slices.Concat(own, flowMetrics)
+	known := slices.Concat(own, flowMetrics, dnsMetrics)
 	known = append(known, portRange)
 	known = slices.AppendSeq(known, maps.Keys(counters))
 	for name, l := range limits {

@@ -52,6 +52,9 @@ func TestOtherKernels(t *testing.T) {
 			if r.Sources[k.source] == 0 || len(r.Sources) != 1 || !strings.Contains(r.Log, k.says) {
 				t.Errorf("counted by %v, log %q; want %s and %q", r.Sources, r.Log, k.source, k.says)
 			}
+			if visits := map[string]int64{"ebpf": 1}[k.source]; r.Visits != visits {
+				t.Errorf("%d connections of the process that is gone have its name, want %d", r.Visits, visits)
+			}
 			const tcpDNS = guestTCPQueries * (guestQuerySize + 2)
 			want := map[string]int64{
 				"tcp.bytes_sent_by_client":        guestShorts*guestShortUp + guestLongUp + tcpDNS,
@@ -122,6 +125,7 @@ type guestResult struct {
 	Kernel, Log, Error string
 	Sums               map[string]int64
 	Sources            map[string]int
+	Visits             int64
 }
 
 func boot(t *testing.T, kernel, initrd string) guestResult {

@@ -11,9 +11,11 @@ import (
 	"time"
 )
 
-// talkerVar makes this binary one of three programs that talk over TCP: "serve" answers every connection
+// talkerVar makes this binary one of several programs that talk, most of them over TCP: "serve" answers every connection
 // with 2000 bytes once it has read to the end, "call ADDRESS N" makes N connections of 1000 bytes each.
-// "spray N" calls itself at N addresses of 127/8, and only connects and closes. All then stay, as their owners are looked up while they run.
+// "spray N" calls itself at N addresses of 127/8, and only connects and closes. These stay until the
+// test ends them; "visit ADDRESS N" is a call that does not. "names ADDRESS" serves DNS, and "ask ADDRESS
+// NAME N" asks it.
 const talkerVar = "SOCKTALLY_TEST_TALKER"
 
 const askBytes, answerBytes = 1000, 2000
@@ -26,8 +28,16 @@ func runTalker(talk string) int {
 		err = talkerServe()
 	case words[0] == "spray" && len(words) == 2:
 		err = talkerSpray(words[1])
+	case words[0] == "visit" && len(words) == 3:
+		err = talkerVisit(words[1], words[2])
+	case words[0] == "names" && len(words) == 2:
+		err = talkerNames(words[1])
+	case words[0] == "ask" && len(words) == 4:
+		err = talkerAsk(words[1], words[2], words[3])
 	case words[0] == "call" && len(words) == 3:
-		err = talkerCall(words[1], words[2])
+		if err = talkerVisit(words[1], words[2]); err == nil {
+			time.Sleep(time.Hour) // until the test ends it
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -56,7 +66,7 @@ func talkerServe() error {
 	}
 }
 
-func talkerCall(address, times string) error {
+func talkerVisit(address, times string) error {
 	n, err := strconv.Atoi(times)
 	if err != nil {
 		return err
@@ -78,7 +88,6 @@ func talkerCall(address, times string) error {
 		c.Close()
 	}
 	fmt.Println("done")
-	time.Sleep(time.Hour) // until the test ends it
 	return nil
 }
 

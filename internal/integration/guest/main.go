@@ -27,9 +27,17 @@ const (
 	longUp      = 1 << 20
 	socktally   = "/socktally"
 	resultLabel = "RESULT "
+	visitor     = "visitor" // what the last of the short connections' process calls itself
 )
 
 func main() {
+	if len(os.Args) > 2 { // for one that is gone when flows are tallied
+		if err := exchange(os.Args[2], shortUp, shortDown); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	}
 	if len(os.Args) > 1 {
 		fmt.Println(resultLabel + scenario())
 		return
@@ -62,6 +70,7 @@ type result struct {
 	Log     string           // what socktally printed
 	Sums    map[string]int64 // of all records, by protocol and name: "tcp.bytes_sent_by_client"
 	Sources map[string]int
+	Visits  int64 // connections of visitor
 	Error   string
 }
 
@@ -102,10 +111,15 @@ func (r *result) run() error {
 		return err
 	}
 
-	for i := range shorts {
+	for i := range shorts - 1 {
 		if err := exchange(servers[i%len(servers)].Addr().String(), shortUp, shortDown); err != nil {
 			return err
 		}
+	}
+	visit := exec.Command("/init", "visit", servers[0].Addr().String())
+	visit.Env = []string{"PADDING=" + strings.Repeat("x", 20_000), "DD_SERVICE=" + visitor}
+	if err := visit.Run(); err != nil {
+		return fmt.Errorf("visit: %w", err)
 	}
 	long, err := net.Dial("tcp", servers[0].Addr().String())
 	if err != nil {
@@ -172,6 +186,9 @@ func (r *result) add(records io.Reader) error {
 			if n, ok := value.(float64); ok {
 				r.Sums[fmt.Sprint(record["protocol"], ".", name)] += int64(n)
 			}
+		}
+		if closed, ok := record["tcp_closed_connections"].(float64); ok && record["client_service"] == visitor {
+			r.Visits += int64(closed)
 		}
 		if source, ok := record["source"].(string); ok {
 			r.Sources[source]++

@@ -1,9 +1,6 @@
 package flowmetric
 
 import (
-	"strings"
-	"time"
-
 	"socktally/flows"
 	"socktally/metric"
 )
@@ -38,19 +35,18 @@ var countNames = [countKinds]string{
 	unreachable:     metric.FlowUnreachable,
 }
 
-// combination is what the flows with the same tags did in an interval.
-type combination struct {
-	key    string
+// traffic is what the flows of one combination did in an interval.
+type traffic struct {
 	counts [countKinds]uint64
 	// rtt is the sum of the round trip times of so many sockets.
 	rtt, rttSamples uint64
 }
 
-func (c *combination) bytes() uint64 { return c.counts[bytesSent] + c.counts[bytesReceived] }
+// weight is the bytes.
+func (c *traffic) weight() uint64 { return c.counts[bytesSent] + c.counts[bytesReceived] }
 
 // add counts a record as the end on this host sees it.
-func (c *combination) add(v *view) {
-	r := v.record
+func (c *traffic) add(r *flows.Record) {
 	sent, received := r.BytesSentByClient, r.BytesSentByServer
 	packetsOut, packetsIn := r.PacketsSentByClient, r.PacketsSentByServer
 	if r.Direction == flows.Incoming {
@@ -76,7 +72,7 @@ func (c *combination) add(v *view) {
 	c.rttSamples += r.RTTSamples
 }
 
-func (c *combination) merge(other *combination) {
+func (c *traffic) merge(other *traffic) {
 	for i, n := range other.counts {
 		c.counts[i] += n
 	}
@@ -84,21 +80,15 @@ func (c *combination) merge(other *combination) {
 	c.rttSamples += other.rttSamples
 }
 
-// appendSamples appends a sample for each count that is not zero, and the round trip time where it
-// is known.
-func (c *combination) appendSamples(all []metric.Sample, now time.Time, interval time.Duration) []metric.Sample {
-	var tags []string
-	if c.key != "" {
-		tags = strings.Split(c.key, ",")
-	}
+func (c *traffic) appendSamples(all []metric.Sample, to template) []metric.Sample {
 	for i, n := range c.counts {
 		if n > 0 {
-			all = append(all, metric.Sample{Name: countNames[i], Kind: metric.Count, Value: float64(n), Time: now, Interval: interval, Tags: tags})
+			all = append(all, to.count(countNames[i], n))
 		}
 	}
 	if c.rttSamples > 0 {
 		const perSecond = 1e6
-		all = append(all, metric.Sample{Name: metric.FlowRTT, Kind: metric.Gauge, Value: float64(c.rtt) / float64(c.rttSamples) / perSecond, Time: now, Tags: tags})
+		all = append(all, to.gauge(metric.FlowRTT, float64(c.rtt)/float64(c.rttSamples)/perSecond))
 	}
 	return all
 }

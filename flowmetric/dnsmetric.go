@@ -1,0 +1,59 @@
+package flowmetric
+
+import (
+	"socktally/dns"
+	"socktally/metric"
+)
+
+// queries is what became of the DNS queries of one combination.
+type queries struct{ dns.Counts }
+
+func (q *queries) merge(other *queries) { q.add(&other.Counts) }
+
+// add leaves c as it is.
+func (q *queries) add(c *dns.Counts) {
+	q.Requests += c.Requests
+	q.Successes += c.Successes
+	q.NXDomain += c.NXDomain
+	q.ServFail += c.ServFail
+	q.OtherFailures += c.OtherFailures
+	q.Timeouts += c.Timeouts
+	q.SuccessLatency.Merge(&c.SuccessLatency)
+	q.FailureLatency.Merge(&c.FailureLatency)
+}
+
+// weight counts queries and what became of them, which may be in another interval.
+func (q *queries) weight() uint64 { return q.Requests + q.Successes + q.Failures() }
+
+func (q *queries) appendSamples(all []metric.Sample, to template) []metric.Sample {
+	for _, c := range [...]struct {
+		name string
+		n    uint64
+	}{
+		{metric.DNSTotalRequests, q.Requests},
+		{metric.DNSSuccessfulResponses, q.Successes},
+		{metric.DNSFailedResponses, q.FailedResponses()},
+		{metric.DNSTimeouts, q.Timeouts},
+		{metric.DNSFailures, q.Failures()},
+		{metric.DNSNXDomain, q.NXDomain},
+		{metric.DNSServFail, q.ServFail},
+		{metric.DNSOtherFailures, q.OtherFailures},
+	} {
+		if c.n > 0 {
+			all = append(all, to.count(c.name, c.n))
+		}
+	}
+	all = appendLatency(all, to, metric.DNSSuccessLatency, &q.SuccessLatency)
+	return appendLatency(all, to, metric.DNSFailureLatency, &q.FailureLatency)
+}
+
+func appendLatency(all []metric.Sample, to template, name string, l *dns.Latency) []metric.Sample {
+	if l.Count() == 0 {
+		return all
+	}
+	for _, p := range metric.DNSPercentiles() {
+		const perSecond = 1e6
+		all = append(all, to.gauge(name+"."+p.Name, float64(l.Percentile(p.Percent))/perSecond))
+	}
+	return all
+}

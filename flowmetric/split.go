@@ -1,0 +1,145 @@
+package flowmetric
+
+import (
+	"strings"
+	"time"
+
+	"socktally/metric"
+)
+
+// amount is what the records of one combination add up to.
+type amount[A any] interface {
+	*A
+	merge(*A)
+	// weight is what combinations are compared by where there is not room for all.
+	weight() uint64
+	// appendSamples appends a sample for each count that is not zero, and for what else is known.
+	appendSamples(all []metric.Sample, to template) []metric.Sample
+}
+
+// split adds up the amounts of one interval after the other by combinations of tags, and keeps within
+// a budget of them.
+type split[A any, P amount[A]] struct {
+	tags   []tag
+	budget int
+	places places
+
+	// other is the key of the combination that stands for all without a place.
+	other string
+	// Of one interval. A combination's key is its tags with commas between, which no tag holds.
+	index        map[string]int
+	combinations []combination[A]
+	begun        bool
+	key          []byte
+}
+
+type combination[A any] struct {
+	key    string
+	amount A
+}
+
+func newSplit[A any, P amount[A]](tags []tag, budget int) split[A, P] {
+	var others []string
+	for _, t := range tags {
+		if t.appendAll == nil {
+			others = append(others, t.key+":other")
+		}
+	}
+	return split[A, P]{tags: tags, budget: budget, places: places{held: map[string]uint64{}}, other: strings.Join(others, ",")}
+}
+
+// otherIndex is where the combination of all others is.
+const otherIndex = 0
+
+// begin begins an interval, unless it has begun.
+func (s *split[A, P]) begin(records int) {
+	if s.begun {
+		return
+	}
+	s.begun = true
+	// A map keeps the room of the largest interval that it has seen.
+	if s.index == nil || cap(s.combinations) > 4*records+1024 {
+		s.index, s.combinations = map[string]int{}, nil
+	}
+	clear(s.index)
+	clear(s.combinations[:cap(s.combinations)])
+	s.combinations = append(s.combinations[:0], combination[A]{key: s.other})
+	s.index[s.other] = otherIndex
+}
+
+// held is how many combinations the interval has so far.
+func (s *split[A, P]) held() int {
+	if !s.begun {
+		return 0
+	}
+	return len(s.combinations)
+}
+
+// of is the amount of the combination that a view belongs to.
+func (s *split[A, P]) of(v *view) P {
+	s.key = appendKey(s.key[:0], s.tags, v)
+	i, found := s.index[string(s.key)]
+	if !found {
+		i = len(s.combinations)
+		key := string(s.key)
+		s.index[key] = i
+		s.combinations = append(s.combinations, combination[A]{key: key})
+	}
+	return &s.combinations[i].amount
+}
+
+func (s *split[A, P]) others() P { return &s.combinations[otherIndex].amount }
+
+// place decides which combinations keep their tags and adds the rest to the others. It returns the
+// former.
+func (s *split[A, P]) place() []int {
+	claims := make([]claim, 0, len(s.combinations)-1)
+	for i := otherIndex + 1; i < len(s.combinations); i++ {
+		c := &s.combinations[i]
+		claims = append(claims, claim{key: c.key, amount: P(&c.amount).weight(), index: i})
+	}
+	placed, rest := s.places.assign(claims, s.budget-1)
+	for _, i := range rest {
+		s.others().merge(&s.combinations[i].amount)
+	}
+	return placed
+}
+
+// end returns the samples of the combinations that are placed and of the others, if there are any, and
+// how many combinations were sent and how many there were.
+func (s *split[A, P]) end(now time.Time, interval time.Duration, contexts, combinations string) []metric.Sample {
+	const perCombination = 8 // as most have it
+	s.begun = false
+	placed := s.place()
+	all := make([]metric.Sample, 0, perCombination*(len(placed)+1)+2)
+	sent := 0
+	for _, i := range append(placed, otherIndex) {
+		c := &s.combinations[i]
+		to := template{now: now, interval: interval}
+		if c.key != "" {
+			to.tags = strings.Split(c.key, ",")
+		}
+		before := len(all)
+		all = P(&c.amount).appendSamples(all, to)
+		if len(all) > before {
+			sent++
+		}
+	}
+	own := template{now: now}
+	return append(all, own.gauge(contexts, float64(sent)), own.gauge(combinations, float64(len(s.combinations)-1)))
+}
+
+// template is what the samples of one combination share.
+type template struct {
+	now      time.Time
+	interval time.Duration
+	tags     []string
+}
+
+func (t template) count(name string, n uint64) metric.Sample {
+	return metric.Sample{Name: name, Kind: metric.Count, Value: float64(n), Time: t.now, Interval: t.interval, Tags: t.tags}
+}
+
+func (t template) gauge(name string, value float64) metric.Sample {
+	return metric.Sample{Name: name, Kind: metric.Gauge, Value: value, Time: t.now, Tags: t.tags}
+}

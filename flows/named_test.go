@@ -1,0 +1,280 @@
+package flows
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// runs runs a program in the namespace to its end, with this environment and no other.
+func (ns *namespace) runs(env []string, name string, args ...string) *exec.Cmd {
+	ns.t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		ns.t.Skip(err)
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Env = env
+	ns.do(func() error {
+		out, err := cmd.CombinedOutput()
+		if err != nil && cmd.ProcessState.ExitCode() < 0 {
+			return fmt.Errorf("%s: %w: %s", name, err, out)
+		}
+		return nil
+	})
+	return cmd
+}
+
+// webServer answers curl at serverIPv4.
+func webServer(t *testing.T, server *namespace) (url string, port uint16) {
+	t.Helper()
+	l := server.listen("tcp4", addrPort(serverIPv4, 0))
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				c.Read(make([]byte, 1024))
+				fmt.Fprint(c, "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n")
+			}()
+		}
+	}()
+	return "http://" + l.Addr().String(), portOf(l.Addr().String())
+}
+
+func portOf(address string) uint16 {
+	var p uint16
+	fmt.Sscan(address[strings.LastIndexByte(address, ':')+1:], &p)
+	return p
+}
+
+// byService are the connections that each client's service closed.
+func byService(records []Record) map[string]uint64 {
+	sums := make(map[string]uint64)
+	for _, r := range records {
+		sums[r.Client.Owner.Service] += r.Closed
+	}
+	return sums
+}
+
+// A curl lives a few milliseconds and is gone long before the tally. What it calls itself is known,
+// wherever in its environment it stands, and however large that is.
+func TestShortLivedProcessesAreNamed(t *testing.T) {
+	client, server := newWire(t)
+	url, port := webServer(t, server)
+	counter := openFor(t, Options{Mode: EBPF})
+	fill := func(n int) []string {
+		var env []string
+		for ; n > 0; n -= 1000 {
+			env = append(env, fmt.Sprintf("FILL_%d=%s", n, strings.Repeat("x", min(n, 1000)-12)))
+		}
+		return env
+	}
+	want := make(map[string]uint64)
+	for i, env := range [][]string{
+		nil, fill(1000), fill(1700), fill(3000), fill(15_000), fill(17_000), fill(60_000), fill(64_000),
+		{"DD_SERVICE_MAPPING=x:y"},
+	} {
+		for j := range 3 {
+			service := fmt.Sprintf("svc-%d-%d", i, j)
+			want[service] = 1
+			client.runs(append(env, "DD_SERVICE="+service, "DD_ENV=e", "DD_VERSION=v", "DD_TAGS=team:t"), "curl", "-s", url)
+		}
+	}
+	client.runs([]string{"HOME=/"}, "curl", "-s", url)
+	want["curl"] = 1
+	_, records := tallyUntil(t, counter, port, uint64(len(want)))
+	got := byService(records)
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	for _, r := range records {
+		o := r.Client.Owner
+		if named := o.Service != "curl"; o.Process != "curl" || (o.Env == "e" && o.Version == "v" && fmt.Sprint(o.Tags) == "[team:t]") != named {
+			t.Errorf("got %+v", o)
+		}
+		if s := r.Server.Owner; s.PID != uint32(os.Getpid()) || strings.HasPrefix(s.Service, "svc-") {
+			t.Errorf("the server is %+v", s)
+		}
+	}
+	wantNoLosses(t, counter)
+}
+
+// An environment beyond what is copied is read in /proc while the process is there.
+func TestLargeEnvironment(t *testing.T) {
+	client, server := newWire(t)
+	counter := openFor(t, Options{Mode: EBPF})
+	l := server.listen("tcp4", addrPort(serverIPv4, 0))
+	go exchange(l, 0)
+	env := []string{"A=" + strings.Repeat("x", 100_000), "B=" + strings.Repeat("x", 100_000), "DD_SERVICE=large", childEnv + "=die"}
+	sleepy := fmt.Sprintf("exec 3<>/dev/tcp/%s/%d; sleep 1; true", serverIPv4, port(l))
+	client.runs(env, "bash", "-c", sleepy)
+	_, records := tallyUntil(t, counter, port(l), 1)
+	if got := byService(records); got["large"] != 1 {
+		t.Errorf("got %v", got)
+	}
+	wantNoLosses(t, counter)
+}
+
+// A process that executes another program is another one from then on.
+func TestExecution(t *testing.T) {
+	client, server := newWire(t)
+	url, port := webServer(t, server)
+	counter := openFor(t, Options{Mode: EBPF})
+	script := fmt.Sprintf(`exec 3<>/dev/tcp/%s/%d; echo >&3; exec 3>&-; DD_SERVICE=second exec curl -s %s`, serverIPv4, port, url)
+	cmd := client.runs([]string{"DD_SERVICE=first", "PATH=" + os.Getenv("PATH")}, "bash", "-c", script)
+	_, records := tallyUntil(t, counter, port, 2)
+	if got := byService(records); got["first"] != 1 || got["second"] != 1 {
+		t.Errorf("got %v", got)
+	}
+	for _, r := range records {
+		want := map[string]string{"first": "bash", "second": "curl"}[r.Client.Owner.Service]
+		if r.Client.Owner.PID != uint32(cmd.Process.Pid) || r.Client.Owner.Process != want {
+			t.Errorf("got %+v", r.Client.Owner)
+		}
+	}
+}
+
+// A process that is older than the counter, and gone before the tally.
+func TestOlderProcessIsNamed(t *testing.T) {
+	client, server := newWire(t)
+	l := server.listen("tcp4", addrPort(serverIPv4, 1080)) // the lower port is the server's
+	go exchange(l, 0)
+	cmd := exec.Command("bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s/%d; echo ready; read; echo >&3", serverIPv4, port(l)))
+	cmd.Env = []string{"DD_SERVICE=older"}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.do(cmd.Start)
+	defer cmd.Wait()
+	out.Read(make([]byte, 10))
+	counter := openFor(t, Options{Mode: EBPF})
+	time.Sleep(time.Second)
+	in.Close()
+	cmd.Wait()
+	_, records := tallyUntil(t, counter, port(l), 1)
+	if got := byService(records); got["older"] != 1 {
+		t.Errorf("got %v", got)
+	}
+}
+
+// nginx writes its title over its environment, after it has begun to listen.
+func TestOverwrittenEnvironment(t *testing.T) {
+	if _, err := exec.LookPath("nginx"); err != nil {
+		t.Skip(err)
+	}
+	client, server := newWire(t)
+	counter := openFor(t, Options{Mode: EBPF})
+	dir := t.TempDir()
+	os.Chmod(dir, 0o755)
+	conf := filepath.Join(dir, "conf")
+	if err := os.WriteFile(conf, fmt.Appendf(nil, nginxConf, dir, serverIPv4), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	nginx := exec.Command("nginx", "-c", conf, "-e", filepath.Join(dir, "error.log"))
+	nginx.Env = []string{"PADDING=" + strings.Repeat("x", 200), "DD_SERVICE=shop-front"}
+	server.do(nginx.Start)
+	defer func() {
+		nginx.Process.Signal(unix.SIGQUIT)
+		nginx.Wait()
+	}()
+	time.Sleep(300 * time.Millisecond)
+	client.command("", "curl", "-s", "http://"+serverIPv4+":8080/")
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", nginx.Process.Pid))
+	if err != nil || strings.Contains(string(environ), "shop-front") {
+		t.Fatalf("nginx has not written over its environment: %q, %v", environ, err)
+	}
+	_, records := tallyUntil(t, counter, 8080, 1)
+	for _, r := range records {
+		if r.Server.Owner.Service != "shop-front" || r.Server.Owner.Process != "nginx" {
+			t.Errorf("got %+v", r.Server.Owner)
+		}
+	}
+}
+
+// What processes call themselves comes through as it is: what writes it out makes it harmless.
+func TestHostileProcess(t *testing.T) {
+	client, server := newWire(t)
+	url, port := webServer(t, server)
+	counter := openFor(t, Options{Mode: EBPF})
+	dir := t.TempDir()
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		t.Skip(err)
+	}
+	const comm, service = "c\n|#,\x01\xff\x1b[2J", "s\nx:1|c|#a:b,\x01\xff\x1b[2J"
+	evil := filepath.Join(dir, comm)
+	if err := os.Symlink(curl, evil); err != nil {
+		t.Fatal(err)
+	}
+	client.runs([]string{"DD_SERVICE=" + service}, evil, "-s", url)
+	client.runs([]string{"X=y"}, evil, "-s", url)
+	_, records := tallyUntil(t, counter, port, 2)
+	if got := byService(records); got[service] != 1 || got[comm] != 1 {
+		t.Errorf("got %v", got)
+	}
+	for _, r := range records {
+		text, err := r.MarshalJSON()
+		if err != nil || !utf8.Valid(text) || strings.ContainsAny(string(text), "\n\x01\x1b") || r.Client.Owner.Process != comm {
+			t.Errorf("got %s, %v", text, err)
+		}
+	}
+}
+
+// BenchmarkNewProcess takes from the kernel's own statistics how long socket_opened runs for the first
+// connection of a process, by the size of its environment, and for a later one.
+func BenchmarkNewProcess(b *testing.B) {
+	needPrivilege(b)
+	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer stats.Close()
+	client, server := newWire(b)
+	l := server.listen("tcp4", addrPort(serverIPv4, 0))
+	go exchange(l, 0)
+	for _, size := range []int{500, 10_000, 60_000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			counter := openFor(b, Options{Mode: EBPF, NoUDP: true})
+			opened := counter.source.(*tracer).objects.SocketOpened
+			took := func(connections int) float64 {
+				script := fmt.Sprintf("for i in $(seq %d); do exec 3<>/dev/tcp/%s/%d; exec 3>&-; done", connections, serverIPv4, port(l))
+				before, err := opened.Stats()
+				if err != nil {
+					b.Fatal(err)
+				}
+				client.runs([]string{"PATH=" + os.Getenv("PATH"), "A=" + strings.Repeat("x", size)}, "bash", "-c", script)
+				after, err := opened.Stats()
+				if err != nil {
+					b.Fatal(err)
+				}
+				return float64(after.Runtime - before.Runtime)
+			}
+			var first, later []float64
+			for b.Loop() {
+				for range 20 {
+					one, many := took(1), took(101)
+					first, later = append(first, one), append(later, (many-one)/100)
+				}
+			}
+			b.ReportMetric(median(first), "first-ns")
+			b.ReportMetric(median(later), "later-ns")
+		})
+	}
+}
