@@ -180,12 +180,12 @@ func TestQueriesSeeThePresent(t *testing.T) {
 	if got := ask(t, http.DefaultClient, base, api.ConnectionsPath, groupBy); len(got) != 1 || got[0] != row+"1111" {
 		t.Errorf("got %q", got)
 	}
-	before := c.tallies
+	before := c.tallied()
 	f.daemon.flows.mu.Lock()
 	f.daemon.flows.fresh = time.Now().Add(time.Hour)
 	f.daemon.flows.mu.Unlock()
 	ask(t, http.DefaultClient, base, api.ConnectionsPath, groupBy)
-	if c.tallies != before {
+	if c.tallied() != before {
 		t.Error("a query made a tally right after another")
 	}
 	if n := len(f.out.lines("socktally.flow.")); n != 0 {
@@ -229,7 +229,7 @@ func TestMetricsWaitWithinBounds(t *testing.T) {
 	f.daemon.flows.fresh = time.Time{}
 	c.set(nil, flows.Losses{}, 7)
 	f.daemon.flows.refresh(context.Background())
-	if c.tallies != 1 {
+	if c.tallied() != 1 {
 		t.Errorf("%d tallies, want 1", c.tallies)
 	}
 	f.daemon.flows.close(f.daemon.forwarder)

@@ -65,6 +65,13 @@ func (c *fakeCounter) Losses() (flows.Losses, error) {
 
 func (c *fakeCounter) Close() error { c.closed++; return nil }
 
+// tallied is how many tallies have succeeded.
+func (c *fakeCounter) tallied() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tallies
+}
+
 // set changes what is counted next.
 func (c *fakeCounter) set(err error, losses flows.Losses, bytes ...uint64) {
 	c.mu.Lock()
