@@ -5,7 +5,7 @@ BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSI
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 MODULES = . internal/integration
 
-.PHONY: build build-all test integration lint generate generate-bpf bench bench-flows ci clean
+.PHONY: build build-all test integration lint generate generate-bpf bench bench-flows bench-api ci clean
 
 build:
 	$(BUILD) -o bin/socktally .
@@ -39,6 +39,10 @@ bench: build
 # memory. Root, a kernel with BTF, iperf3; pmacct and softflowd if they are to be compared.
 bench-flows:
 	SOCKTALLY_TEST_PRIVILEGED=1 go test ./flows -run '^$$' -bench . -benchtime 1x -timeout 20m
+
+# Questions to the API and its store, on disk and beside a bare look at every record.
+bench-api:
+	go test ./api ./store -run '^$$' -bench . -timeout 30m
 
 # The kernel programs, with clang-19, llvm-strip-19 and the headers of libbpf-dev.
 generate-bpf:

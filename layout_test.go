@@ -19,13 +19,15 @@ var layout = []struct {
 	modules string
 }{
 	{".", "cli", ""},
-	{"cli", "config daemon dns flows", "github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
-	{"daemon", "collector config flowmetric flows forward forward/dogstatsd forward/series forward/spool metric networks", "github.com/robfig/cron/v3"},
+	{"cli", "config daemon dns flows", "github.com/DataDog/datadog-api-client-go/v2 github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
+	{"daemon", "api collector config flowmetric flows forward forward/dogstatsd forward/series forward/spool metric networks store", "github.com/robfig/cron/v3"},
+	{"api", "dns flows", "github.com/DataDog/datadog-api-client-go/v2 golang.org/x/net"},
 	{"config", "metric networks", "github.com/kelseyhightower/envconfig github.com/robfig/cron/v3"},
 	{"bpf", "", "github.com/cilium/ebpf"},
 	{"dns", "", "golang.org/x/net"},
 	{"flows", "bpf dns", "github.com/cilium/ebpf github.com/vishvananda/netlink golang.org/x/sys"},
 	{"flowmetric", "dns flows metric", ""},
+	{"store", "dns flows", "modernc.org/sqlite"},
 	{"networks", "metric", "github.com/gaissmai/bart"},
 	{"collector", "metric", "github.com/prometheus/procfs"},
 	{"forward", "forward/spool metric", ""},

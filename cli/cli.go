@@ -69,7 +69,8 @@ func newRoot(stdout, stderr io.Writer, version string) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newRun(stdout, stderr, version), newOnce(stdout, stderr, version), newFlows(stdout, stderr), newVersion(stdout, version))
+	root.AddCommand(newRun(stdout, stderr, version), newOnce(stdout, stderr, version), newFlows(stdout, stderr),
+		newConnections(stdout, stderr, version), newDNS(stdout, stderr, version), newVersion(stdout, version))
 	return root
 }
 
@@ -79,9 +80,10 @@ func newRun(stdout, stderr io.Writer, version string) *cobra.Command {
 		Use:   "run",
 		Short: "Read on a schedule and forward, until told to stop",
 		Long: "Read on the schedule of SOCKTALLY_SCHEDULE, the first time at once, and forward each reading;\n" +
-			"tally flows on that of SOCKTALLY_FLOWS_SCHEDULE.\n" +
+			"tally flows on that of SOCKTALLY_FLOWS_SCHEDULE;\n" +
+			"serve the API where SOCKTALLY_LISTEN or --listen has its address (docs/api.md).\n" +
 			"SIGTERM or SIGINT delivers what is on its way and ends within 5 s; a second one ends at once.\n" +
-			"SIGHUP reads SOCKTALLY_NETWORKS_FILE again.",
+			"SIGHUP reads SOCKTALLY_NETWORKS_FILE and the certificate of the API again.",
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			d, err := s.open(stdout, stderr, version, slog.LevelDebug)
@@ -92,11 +94,12 @@ func newRun(stdout, stderr io.Writer, version string) *cobra.Command {
 		},
 	}
 	s.flags(cmd)
+	cmd.Flags().StringVar(&s.listen, "listen", "", "host:port or unix:///path of the API; wins over SOCKTALLY_LISTEN")
 	return cmd
 }
 
 // runUntilSignal runs d until the first SIGTERM or SIGINT. A second one does not wait for it. SIGHUP
-// has d read its table of networks again.
+// has d read its files again.
 func runUntilSignal(d *daemon.Daemon) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
@@ -173,6 +176,7 @@ type settings struct {
 	cmd     *cobra.Command
 	envFile string
 	forward string
+	listen  string
 }
 
 // flags adds the flags of a command that forwards.
@@ -197,6 +201,9 @@ func (s *settings) load() (config.Config, error) {
 			return config.Config{}, usageError{errors.New("--forward is empty: want a comma list of dogstatsd, http, stdout")}
 		}
 		overrides["SOCKTALLY_FORWARD"] = s.forward
+	}
+	if s.listen != "" {
+		overrides["SOCKTALLY_LISTEN"] = s.listen
 	}
 	cfg, err := config.Load(overrides)
 	if err != nil {

@@ -41,7 +41,7 @@ func setEnvironment(t *testing.T, env map[string]string) {
 // run runs a command with an env file that is empty, and not the one of the machine.
 func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	if len(args) > 0 && (args[0] == "run" || args[0] == "once" || args[0] == "flows") {
+	if len(args) > 0 && (args[0] == "run" || args[0] == "once" || args[0] == "flows" || args[0] == "connections" || args[0] == "dns") {
 		args = append([]string{args[0], "--env-file", writeEnvFile(t, "")}, args[1:]...)
 	}
 	var out, errs bytes.Buffer

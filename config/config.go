@@ -64,6 +64,7 @@ type Config struct {
 	StateDir      string
 	SpoolMaxBytes int64
 	SpoolMaxAge   time.Duration
+	API           API
 	LogLevel      slog.Level
 	LogFormat     string
 	// Warnings are faults that do not stop a start, each one sentence.
@@ -140,10 +141,13 @@ func (c *checker) config(v variables) Config {
 		SpoolMaxAge:   c.duration("SOCKTALLY_SPOOL_MAX_AGE", v.SpoolAge, time.Minute),
 	}
 	cfg.HostnameGiven = v.Hostname != ""
+	cfg.API = c.api(v)
 	cfg.FlowsScheduleSpec, cfg.FlowsSchedule = v.FlowsTick, c.schedule("SOCKTALLY_FLOWS_SCHEDULE", v.FlowsTick)
 	cfg.FlowMaxContexts = c.number("SOCKTALLY_FLOW_MAX_CONTEXTS", v.FlowMost, 1, 1<<20)
 	if cfg.Flows != "off" {
 		c.networks(v.Networks)
+	} else if v.Listen != "" {
+		cfg.Warnings = append(cfg.Warnings, "with SOCKTALLY_FLOWS=off the API at SOCKTALLY_LISTEN learns nothing new")
 	}
 	levels := []string{"debug", "info", "warn", "error"}
 	if c.oneOf("SOCKTALLY_LOG_LEVEL", v.LogLevel, levels...) != "" {

@@ -58,6 +58,7 @@ func TestLoadDefaults(t *testing.T) {
 		StateDir:         "/var/lib/socktally",
 		SpoolMaxBytes:    64 << 20,
 		SpoolMaxAge:      time.Hour,
+		API:              API{Retention: 120 * time.Hour},
 		LogLevel:         slog.LevelInfo,
 		LogFormat:        "text",
 	}
@@ -88,6 +89,10 @@ func TestLoadEverything(t *testing.T) {
 		"SOCKTALLY_STATE_DIR":         "/srv/state/",
 		"SOCKTALLY_SPOOL_MAX_BYTES":   "1GiB",
 		"SOCKTALLY_SPOOL_MAX_AGE":     "90m",
+		"SOCKTALLY_LISTEN":            ":8127",
+		"SOCKTALLY_API_KEYS":          "0123456789abcdef, fedcba9876543210,",
+		"SOCKTALLY_TLS":               "proxy",
+		"SOCKTALLY_RETENTION":         "24h",
 		"SOCKTALLY_LOG_LEVEL":         "debug",
 		"SOCKTALLY_LOG_FORMAT":        "json",
 		"DD_AGENT_HOST":               "::1",
@@ -126,6 +131,7 @@ func TestLoadEverything(t *testing.T) {
 		StateDir:         "/srv/state",
 		SpoolMaxBytes:    1 << 30,
 		SpoolMaxAge:      90 * time.Minute,
+		API:              API{Address: Address{"tcp", ":8127"}, Keys: []Secret{"0123456789abcdef", "fedcba9876543210"}, Retention: 24 * time.Hour},
 		LogLevel:         slog.LevelDebug,
 		LogFormat:        "json",
 	}
@@ -391,7 +397,8 @@ func TestLoadReportsAllFaultsAtOnce(t *testing.T) {
 		"SOCKTALLY_STATE_DIR": "x", "SOCKTALLY_SPOOL_MAX_BYTES": "x", "SOCKTALLY_SPOOL_MAX_AGE": "x",
 		"DD_AGENT_HOST": "a b", "DD_DOGSTATSD_PORT": "x", "DD_API_KEY": " ", "DD_HOSTNAME": "a b", "DD_TAGS": "1",
 		"DD_ENV": "a b", "DD_SERVICE": "a b", "DD_VERSION": "a b", "DD_ENTITY_ID": "|", "DD_EXTERNAL_ENV": "|",
-		"HTTPS_PROXY": "x://y",
+		"HTTPS_PROXY": "x://y", "SOCKTALLY_LISTEN": "x", "SOCKTALLY_API_KEYS": "x", "SOCKTALLY_TLS": "x", "SOCKTALLY_TLS_CERT": "x",
+		"SOCKTALLY_RETENTION": "x",
 	}
 	env.set(t)
 	_, err := Load(nil)
@@ -477,7 +484,7 @@ func TestLoadSizes(t *testing.T) {
 // TestSecretIsNotShown prints a configuration in every way that a hurried programmer might.
 func TestSecretIsNotShown(t *testing.T) {
 	const key = "0123456789abcdef"
-	cfg := Config{APIKey: key}
+	cfg := Config{APIKey: key, API: API{Keys: []Secret{key}}}
 	if string(cfg.APIKey) != key {
 		t.Error("the secret cannot be had by conversion")
 	}

@@ -29,6 +29,12 @@ type variables struct {
 	StateDir  string `envconfig:"SOCKTALLY_STATE_DIR" default:"/var/lib/socktally" desc:"where samples wait that could not be delivered; systemd's STATE_DIRECTORY if that is set"`
 	SpoolSize string `envconfig:"SOCKTALLY_SPOOL_MAX_BYTES" default:"64MiB" desc:"how much may wait for one sink, in bytes or with KiB, MiB, GiB; 0 keeps nothing"`
 	SpoolAge  string `envconfig:"SOCKTALLY_SPOOL_MAX_AGE" default:"1h" desc:"how long a sample may wait; the Datadog intake refuses what is older than an hour"`
+	Listen    string `envconfig:"SOCKTALLY_LISTEN" desc:"address of the read API: host:port or unix:///path; empty for no API and no store"`
+	APIKeys   string `envconfig:"SOCKTALLY_API_KEYS" desc:"keys, a comma list, of which a query must carry one as DD-API-KEY; needed where other hosts can reach the API"`
+	TLSCert   string `envconfig:"SOCKTALLY_TLS_CERT" desc:"file of the API's certificate chain, PEM"`
+	TLSKey    string `envconfig:"SOCKTALLY_TLS_KEY" desc:"file of that certificate's key, PEM"`
+	TLS       string `envconfig:"SOCKTALLY_TLS" desc:"proxy says that a proxy in front of the API speaks TLS, where other hosts can reach it"`
+	Retention string `envconfig:"SOCKTALLY_RETENTION" default:"120h" desc:"how long the store of the API keeps"`
 	LogLevel  string `envconfig:"SOCKTALLY_LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
 	LogFormat string `envconfig:"SOCKTALLY_LOG_FORMAT" default:"text" desc:"text or json"`
 

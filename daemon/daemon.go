@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -40,7 +41,8 @@ type Options struct {
 	// Version names this build.
 	Version string
 
-	openFlows func(flows.Options) (flowCounter, error) // flows.Open if nil
+	openFlows func(flows.Options) (flowCounter, error)               // flows.Open if nil
+	openStore func(config.Config, *slog.Logger) (recordStore, error) // openStore if nil
 }
 
 // Daemon reads and forwards. It is made by New and used by one call of Run or Once.
@@ -49,7 +51,9 @@ type Daemon struct {
 	log       *slog.Logger
 	collector *collector.Collector
 	forwarder *forward.Forwarder
-	flows     *flowTally // nil where flows are off
+	flows     *flowTally              // nil where flows are off
+	api       atomic.Pointer[readAPI] // nil where there is none, and before Run
+	openStore func(config.Config, *slog.Logger) (recordStore, error)
 
 	mu      sync.Mutex
 	reading trouble
@@ -76,7 +80,10 @@ func New(cfg config.Config, log *slog.Logger, o Options) (*Daemon, error) {
 	if cfg.SpoolMaxBytes > 0 {
 		options.SpoolDir = filepath.Join(cfg.StateDir, "spool")
 	}
-	d := &Daemon{cfg: cfg, log: log, collector: c}
+	d := &Daemon{cfg: cfg, log: log, collector: c, openStore: o.openStore}
+	if d.openStore == nil {
+		d.openStore = openStore
+	}
 	if cfg.Flows != "off" {
 		if d.flows, err = newFlowTally(cfg, log, o); err != nil {
 			return nil, err
@@ -109,9 +116,26 @@ func newSink(name string, cfg config.Config, o Options) (forward.Sink, error) {
 }
 
 // Run takes the first reading at once and then one on each tick of the schedule, until ctx ends, and
-// tallies flows on a schedule of their own where the host lets it. It returns when every reading is
-// delivered, kept on disk or given up, at most 5 s later.
+// tallies flows on a schedule of their own where the host lets it. Where the configuration has an
+// address for the API, it serves that: an address or a store that cannot be had ends the run before it
+// begins. It returns when every reading is delivered, kept on disk or given up, at most 5 s later.
 func (d *Daemon) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	served := make(chan struct{})
+	if d.cfg.API.Address.Network == "" {
+		close(served)
+	} else {
+		a, err := d.openAPI()
+		if err != nil {
+			d.forwarder.Close(0)
+			return err
+		}
+		go func() {
+			defer close(served)
+			cancel(a.serve(ctx))
+		}()
+	}
 	c := cron.New(cron.WithLogger(cron.DiscardLogger))
 	c.Schedule(d.cfg.Schedule, cron.FuncJob(d.tick))
 	d.log.Info("started", "schedule", d.cfg.ScheduleSpec, "scope", string(d.cfg.Scope), "forward", d.cfg.Forward)
@@ -129,6 +153,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 		if d.flows != nil {
 			d.flows.close(d.forwarder)
 		}
+		<-served
+		d.api.Load().close()
 		stopped <- d.forwarder.Close(0)
 	}()
 	select {
@@ -136,6 +162,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 		for _, s := range all {
 			d.log.Info("stopped", "sink", s.Sink, "sent", s.Sent, "dropped", s.Dropped+s.Expired+s.Evicted,
 				"spooled", s.Spooled, "replayed", s.Replayed, "took", time.Since(begin).Round(time.Millisecond).String())
+		}
+		if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+			return err // of the API, which ended by itself
 		}
 		return nil
 	case <-time.After(stopTimeout):

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -47,15 +48,20 @@ type flowTally struct {
 	options  flows.Options
 	openFunc func(flows.Options) (flowCounter, error)
 	splitter *flowmetric.Splitter
+	networks atomic.Pointer[networks.Table] // of the splitter
+	api      *readAPI                       // nil where there is none
 
-	mu      sync.Mutex // held during a tally
-	counter flowCounter
-	since   time.Time // the end of the last tally that succeeded
-	dns     trouble
+	ticking sync.Mutex // held by a tick, so that there is one at a time
+
+	mu      sync.Mutex  // held during a tally
+	counter flowCounter // nil before flows are open, and after
+	since   time.Time   // the end of the last tally whose metrics were forwarded
 	// dnsSince is what since is, for DNS.
 	dnsSince time.Time
+	fresh    time.Time // the end of the last tally that succeeded
 	losses   flows.Losses
 	tally    trouble
+	dns      trouble
 	losing   bool
 }
 
@@ -87,7 +93,7 @@ func newFlowTally(cfg config.Config, log *slog.Logger, o Options) (*flowTally, e
 		if err != nil {
 			return nil, fmt.Errorf("read networks %s: %w", cfg.NetworksFile, err)
 		}
-		splitter.SetNetworks(table)
+		f.setNetworks(table)
 	}
 	return f, nil
 }
@@ -99,8 +105,10 @@ func (f *flowTally) open() bool {
 		f.log.Warn("flows are not counted", "because", oneLine(err))
 		return false
 	}
+	f.mu.Lock()
 	f.counter, f.since = counter, time.Now()
 	f.dnsSince = f.since
+	f.mu.Unlock()
 	attributes := []any{"source", string(counter.Source()), "schedule", f.cfg.FlowsScheduleSpec}
 	if why := counter.Refusal(); why != nil {
 		attributes = append(attributes, "because", oneLine(why))
@@ -116,10 +124,12 @@ func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", ";
 
 // tick tallies what flowed since the tick before, unless the tally of that still runs.
 func (f *flowTally) tick(to *forward.Forwarder) {
-	if !f.mu.TryLock() {
+	if !f.ticking.TryLock() {
 		to.Count(metric.FlowTalliesSkipped, 1)
 		return
 	}
+	defer f.ticking.Unlock()
+	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.forward(context.Background(), to, f.cfg.FlowsSchedule.Next(time.Now()))
 }
@@ -137,6 +147,7 @@ func (f *flowTally) close(to *forward.Forwarder) {
 	if err := f.counter.Close(); err != nil {
 		f.log.Warn("closing the flow counter failed", "error", err)
 	}
+	f.counter = nil
 }
 
 // forward queues the metrics of one tally for delivery by the deadline. After an error the next tally
@@ -144,26 +155,67 @@ func (f *flowTally) close(to *forward.Forwarder) {
 func (f *flowTally) forward(ctx context.Context, to *forward.Forwarder, deadline time.Time) {
 	begin := time.Now()
 	to.Count(metric.FlowTallies, 1)
-	records, err := f.counter.Tally(ctx)
+	records, queries, err := f.take(ctx)
 	now := time.Now()
-	f.tally.log(f.log, err, "flows could not be tallied", "flows are tallied again")
 	if err != nil {
 		to.Count(metric.FlowTalliesFailed, 1)
 		return
 	}
 	samples := f.splitter.Samples(records, now, now.Sub(f.since))
 	f.since = now
-	queries, err := f.counter.TallyDNS(ctx)
-	f.dns.log(f.log, err, "DNS could not be tallied", "DNS is tallied again")
-	if err == nil {
-		samples = append(samples, f.splitter.DNSSamples(queries, now, now.Sub(f.dnsSince))...)
+	if ofDNS := f.splitter.DNSSamples(queries, now, now.Sub(f.dnsSince)); ofDNS != nil {
+		samples = append(samples, ofDNS...)
 		f.dnsSince = now
 	}
 	f.countLosses(to)
 	samples = append(samples, metric.Sample{
 		Name: metric.FlowTallyDuration, Kind: metric.Gauge, Time: now, Value: time.Since(begin).Seconds(),
 	})
+	samples = append(samples, f.api.samples(to, now)...)
 	to.Forward(samples, now, deadline)
+}
+
+// take tallies flows and DNS and adds them to the store of the API, if there is one. The queries are nil
+// where DNS is not tallied, or could not be.
+func (f *flowTally) take(ctx context.Context) ([]flows.Record, []flows.DNSRecord, error) {
+	records, err := f.counter.Tally(ctx)
+	f.tally.log(f.log, err, "flows could not be tallied", "flows are tallied again")
+	if err != nil {
+		return nil, nil, err
+	}
+	queries, err := f.counter.TallyDNS(ctx)
+	f.dns.log(f.log, err, "DNS could not be tallied", "DNS is tallied again")
+	f.fresh = time.Now()
+	if f.api != nil {
+		kept, keptQueries := f.nameRemotes(records, queries)
+		f.api.add(f.fresh, kept, keptQueries)
+	}
+	return records, queries, nil
+}
+
+const (
+	// refreshAfter is how old a tally is at least before a query asks for a newer one.
+	refreshAfter = time.Second
+	// maxHeld is how many combinations of tags wait for the next tick at most, some 200 bytes each.
+	maxHeld = 1 << 16
+)
+
+// refresh tallies what flowed up to now, for a query that would have it. The metrics of that wait for
+// the next tick. Where too much waits, so does the query's sender for what is newer.
+func (f *flowTally) refresh(ctx context.Context) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.counter == nil || time.Since(f.fresh) < refreshAfter || f.splitter.Held() > maxHeld {
+		return
+	}
+	if records, queries, err := f.take(ctx); err == nil {
+		f.splitter.Add(records, queries)
+	}
+}
+
+func (f *flowTally) setNetworks(t *networks.Table) {
+	f.networks.Store(t)
+	f.splitter.SetNetworks(t)
 }
 
 // countLosses counts what could not be counted since the tally before. It is logged when that begins
@@ -204,10 +256,16 @@ func snakeCase(name string) string {
 	return b.String()
 }
 
-// Reload reads the table of networks again. A table with a fault leaves the one before in use.
+// Reload reads the table of networks and the certificate of the API again. One with a fault leaves the
+// one before in use.
 func (d *Daemon) Reload() {
-	if d.flows == nil || d.cfg.NetworksFile == "" {
+	hasNetworks := d.flows != nil && d.cfg.NetworksFile != ""
+	if !hasNetworks && d.cfg.API.TLSCert == "" {
 		d.log.Info("there is nothing to read again")
+		return
+	}
+	d.api.Load().reload()
+	if !hasNetworks {
 		return
 	}
 	table, err := networks.Load(d.cfg.NetworksFile)
@@ -215,6 +273,6 @@ func (d *Daemon) Reload() {
 		d.log.Warn("networks stay as they were", "file", d.cfg.NetworksFile, "error", oneLine(err))
 		return
 	}
-	d.flows.splitter.SetNetworks(table)
+	d.flows.setNetworks(table)
 	d.log.Info("networks are read again", "file", d.cfg.NetworksFile, "networks", table.Len())
 }

@@ -26,6 +26,7 @@ type fakeCounter struct {
 	dnsErr  error
 	refusal error
 	closed  int
+	tallies int // that succeeded
 }
 
 func (c *fakeCounter) Source() flows.Source { return flows.FromEBPF }
@@ -39,6 +40,7 @@ func (c *fakeCounter) Tally(context.Context) ([]flows.Record, error) {
 	}
 	records := c.records
 	c.records = nil
+	c.tallies++
 	return records, nil
 }
 
@@ -62,6 +64,13 @@ func (c *fakeCounter) Losses() (flows.Losses, error) {
 }
 
 func (c *fakeCounter) Close() error { c.closed++; return nil }
+
+// tallied is how many tallies have succeeded.
+func (c *fakeCounter) tallied() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tallies
+}
 
 // set changes what is counted next.
 func (c *fakeCounter) set(err error, losses flows.Losses, bytes ...uint64) {

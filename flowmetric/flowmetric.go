@@ -33,8 +33,8 @@ type Options struct {
 	MaxContexts int
 }
 
-// Splitter splits the flows and the DNS queries of one interval after the other. Samples and DNSSamples
-// are to be called by one goroutine at a time; SetNetworks by any.
+// Splitter splits the flows and the DNS queries of one interval after the other. SetNetworks may be
+// called by any goroutine, all else by one at a time.
 type Splitter struct {
 	networks atomic.Pointer[Network]
 	flows    split[traffic, *traffic]
@@ -77,12 +77,21 @@ func (s *Splitter) network(addr netip.Addr) (string, []string) {
 	return (*n).Lookup(addr)
 }
 
-// Samples returns the samples of the flows of one interval that ended at now. A count of zero has no
-// sample. The samples of one combination share their tags.
-//
-// What the tracer itself could not tell apart, and a flow whose own tags all read "other", belong to
-// the others.
-func (s *Splitter) Samples(records []flows.Record, now time.Time, interval time.Duration) []metric.Sample {
+// Add takes records and queries of an interval that has not ended. They are among the next Samples and
+// DNSSamples.
+func (s *Splitter) Add(records []flows.Record, queries []flows.DNSRecord) {
+	s.addFlows(records)
+	if queries != nil {
+		s.addDNS(queries)
+	}
+}
+
+// Held is how many combinations the interval has so far, of flows and of DNS.
+func (s *Splitter) Held() int { return s.flows.held() + s.dns.held() }
+
+// addFlows adds up flows. What the tracer itself could not tell apart, and a flow whose own tags all
+// read "other", belong to the others.
+func (s *Splitter) addFlows(records []flows.Record) {
 	s.flows.begin(len(records))
 	for i := range records {
 		r := &records[i]
@@ -93,15 +102,9 @@ func (s *Splitter) Samples(records []flows.Record, now time.Time, interval time.
 		s.flows.of(s.flowView(r)).add(r)
 	}
 	s.current = view{} // holds on to no record
-	return s.flows.end(now, interval, metric.FlowContexts, metric.FlowCombinations)
 }
 
-// DNSSamples is what Samples is, of DNS queries. Its combinations have a budget of their own, of the
-// same size. It returns none for records that are nil, which say that DNS is not tallied.
-func (s *Splitter) DNSSamples(records []flows.DNSRecord, now time.Time, interval time.Duration) []metric.Sample {
-	if records == nil {
-		return nil
-	}
+func (s *Splitter) addDNS(records []flows.DNSRecord) {
 	s.dns.begin(len(records))
 	for i := range records {
 		r := &records[i]
@@ -112,5 +115,22 @@ func (s *Splitter) DNSSamples(records []flows.DNSRecord, now time.Time, interval
 		s.dns.of(s.dnsView(r)).add(&r.Counts)
 	}
 	s.current = view{}
+}
+
+// Samples returns the samples of the flows of one interval that ended at now: of records, and of those
+// that Add took. A count of zero has no sample. The samples of one combination share their tags.
+func (s *Splitter) Samples(records []flows.Record, now time.Time, interval time.Duration) []metric.Sample {
+	s.addFlows(records)
+	return s.flows.end(now, interval, metric.FlowContexts, metric.FlowCombinations)
+}
+
+// DNSSamples is what Samples is, of DNS queries. Its combinations have a budget of their own, of the
+// same size. It returns none for records that are nil, which say that DNS is not tallied,
+// unless Add took some.
+func (s *Splitter) DNSSamples(records []flows.DNSRecord, now time.Time, interval time.Duration) []metric.Sample {
+	if records == nil && !s.dns.begun {
+		return nil
+	}
+	s.addDNS(records)
 	return s.dns.end(now, interval, metric.DNSContexts, metric.DNSCombinations)
 }

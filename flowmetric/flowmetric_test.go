@@ -307,3 +307,22 @@ func BenchmarkSamples(b *testing.B) {
 		})
 	}
 }
+
+// TestAddedRecordsAreAmongTheNext splits an interval in several parts.
+func TestAddedRecordsAreAmongTheNext(t *testing.T) {
+	s := newSplitter(t, 3, "service")
+	for range 2 { // intervals
+		if s.Held() != 0 {
+			t.Errorf("%d combinations before an interval", s.Held())
+		}
+		s.Add([]flows.Record{flow("a", "192.0.2.1"), flow("b", "192.0.2.1")}, nil)
+		s.Add(nil, nil)
+		s.Add([]flows.Record{flow("a", "192.0.2.1"), flow("c", "192.0.2.1")}, nil)
+		if s.Held() != 4 { // with all others
+			t.Errorf("%d combinations are held", s.Held())
+		}
+		wantSent(t, s.Samples([]flows.Record{flow("b", "192.0.2.1"), flow("b", "192.0.2.1")}, start, interval), map[string]float64{
+			"service:a": 200, "service:b": 300, "service:other": 100,
+		})
+	}
+}

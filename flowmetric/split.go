@@ -29,6 +29,7 @@ type split[A any, P amount[A]] struct {
 	// Of one interval. A combination's key is its tags with commas between, which no tag holds.
 	index        map[string]int
 	combinations []combination[A]
+	begun        bool
 	key          []byte
 }
 
@@ -50,7 +51,12 @@ func newSplit[A any, P amount[A]](tags []tag, budget int) split[A, P] {
 // otherIndex is where the combination of all others is.
 const otherIndex = 0
 
+// begin begins an interval, unless it has begun.
 func (s *split[A, P]) begin(records int) {
+	if s.begun {
+		return
+	}
+	s.begun = true
 	// A map keeps the room of the largest interval that it has seen.
 	if s.index == nil || cap(s.combinations) > 4*records+1024 {
 		s.index, s.combinations = map[string]int{}, nil
@@ -59,6 +65,14 @@ func (s *split[A, P]) begin(records int) {
 	clear(s.combinations[:cap(s.combinations)])
 	s.combinations = append(s.combinations[:0], combination[A]{key: s.other})
 	s.index[s.other] = otherIndex
+}
+
+// held is how many combinations the interval has so far.
+func (s *split[A, P]) held() int {
+	if !s.begun {
+		return 0
+	}
+	return len(s.combinations)
 }
 
 // of is the amount of the combination that a view belongs to.
@@ -95,6 +109,7 @@ func (s *split[A, P]) place() []int {
 // how many combinations were sent and how many there were.
 func (s *split[A, P]) end(now time.Time, interval time.Duration, contexts, combinations string) []metric.Sample {
 	const perCombination = 8 // as most have it
+	s.begun = false
 	placed := s.place()
 	all := make([]metric.Sample, 0, perCombination*(len(placed)+1)+2)
 	sent := 0

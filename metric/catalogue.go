@@ -45,6 +45,10 @@ const (
 	SamplesReplayed = "socktally.samples.replayed"
 	SpoolBytes      = "socktally.spool.bytes"
 	LastSuccess     = "socktally.last_success"
+	StoreRecords    = "socktally.store.records"
+	StoreLosses     = "socktally.store.losses"
+	StoreBytes      = "socktally.store.bytes"
+	StoreWaiting    = "socktally.store.waiting"
 )
 
 // Definition describes one metric.
@@ -166,4 +170,8 @@ var catalogue = []Definition{
 	{SamplesReplayed, Count, Samples, Process, 0, "samples replayed", "Samples that came from disk, among those that were sent, by sink."},
 	{SpoolBytes, Gauge, Byte, Process, -1, "spool bytes", "Size of the samples on disk that wait for the receiver, by sink."},
 	{LastSuccess, Gauge, Second, Process, 0, "last success", "When a batch last reached the receiver whole, by sink, in Unix seconds."},
+	{StoreRecords, Count, None, Process, 0, "store records", "Records of connections and DNS that the store of the API was given, each of one tally."},
+	{StoreLosses, Count, None, Process, -1, "store losses", "Records that the store let go before their time, or summed with others, by reason."},
+	{StoreBytes, Gauge, Byte, Process, -1, "store bytes", "Size of the file of the store, and of its log; 0 for one in memory."},
+	{StoreWaiting, Gauge, None, Process, -1, "store waiting", "Buckets of five minutes that wait in memory because the file of the store cannot be written."},
 }

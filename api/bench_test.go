@@ -1,0 +1,143 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"socktally/flows"
+	"socktally/store"
+)
+
+// manyRecords are records of so many flows, each in every one of the buckets.
+func manyRecords(perBucket, buckets int) []flows.Record {
+	all := make([]flows.Record, 0, perBucket*buckets)
+	for range buckets {
+		for i := range perBucket {
+			all = append(all, record(uint64(i), func(r *flows.Record) {
+				r.Client.Owner.Service = fmt.Sprint("service-", i%50)
+				r.Server.Addr = netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)})
+				r.Server.Port = uint16(1 + i%1000)
+			}))
+		}
+	}
+	return all
+}
+
+// groupBys go from one group to as many as there are flows.
+var groupBys = []string{"client_service,server_service", "client_team,server_port", "client_service,network.client.ip,network.server.ip,server_port,client_pid"}
+
+// BenchmarkAggregate is 15 minutes at 10,000 records a bucket, of which a window meets four, without
+// the time that a store takes. The reference is a bare look at every record.
+func BenchmarkAggregate(b *testing.B) {
+	m := &memory{at: start.Add(-time.Minute), connections: manyRecords(10_000, 4)}
+	b.Run("reference", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			var sum uint64
+			err := m.Connections(context.Background(), time.Time{}, start, func(r *flows.Record) error {
+				sum += r.BytesSentByClient
+				return nil
+			})
+			if err != nil || sum == 0 {
+				b.Fatal(sum, err)
+			}
+		}
+	})
+	for _, groupBy := range groupBys {
+		for _, query := range []string{"", "client_service:service-1* AND NOT CIDR(network.server.ip, 192.0.0.0/24)"} {
+			values := url.Values{"group_by": {groupBy}, "query": {query}}
+			name := groupBy
+			if query != "" {
+				name += "/filtered"
+			}
+			b.Run(name, func(b *testing.B) {
+				s := newServer(b, m, nil)
+				b.ReportAllocs()
+				for b.Loop() {
+					w := httptest.NewRecorder()
+					s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, ConnectionsPath+"?"+values.Encode(), nil))
+					if w.Code != http.StatusOK {
+						b.Fatal(w.Body)
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkStore is the same from a store on disk, beside a bare look at every record of it.
+func BenchmarkStore(b *testing.B) {
+	at := start.Truncate(5 * time.Minute).Add(-15 * time.Minute)
+	s, err := store.Open(store.Options{Path: filepath.Join(b.TempDir(), "db"), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	for i := range 4 {
+		if err := s.Add(at.Add(time.Duration(i)*5*time.Minute), manyRecords(10_000, 1), nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	now := at.Add(17 * time.Minute)
+	b.Run("reference", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			n := 0
+			err := s.Connections(context.Background(), at, now, func(*flows.Record) error { n++; return nil })
+			if err != nil || n < 40_000 {
+				b.Fatal(n, err)
+			}
+		}
+	})
+	for _, groupBy := range groupBys {
+		b.Run(groupBy, func(b *testing.B) {
+			server := New(Options{Source: s, Log: slog.New(slog.DiscardHandler)})
+			server.now = func() time.Time { return now }
+			values := url.Values{"group_by": {groupBy}}
+			b.ReportAllocs()
+			for b.Loop() {
+				w := httptest.NewRecorder()
+				server.ServeHTTP(w, httptest.NewRequest(http.MethodGet, ConnectionsPath+"?"+values.Encode(), nil))
+				if w.Code != http.StatusOK {
+					b.Fatal(w.Body)
+				}
+			}
+		})
+	}
+}
+
+// TestAggregationAllocatesNothing adds up records of groups that are there.
+func TestAggregationAllocatesNothing(t *testing.T) {
+	q, err := fields{host: "h", kind: connections}.parseQuestion(url.Values{
+		"group_by": {"client_service,client_team,network.client.ip,server_port,server_host,client_pid,server_zone,protocol"},
+		"query":    {"client_service:ch* AND (server_port:4* OR network.server.ip:192.* OR CIDR(network.server.ip, 10.0.0.0/8)) AND NOT client_zone:z2"},
+		"tags":     {"client_team:p*,client_pid:7*"},
+	}.Encode(), start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := newGrouping[connectionSums](context.Background(), &q, 10)
+	r := record(1, nil)
+	v := &view{client: &r.Client, server: &r.Server, clientHere: true, protocol: r.Protocol}
+	allocations := testing.AllocsPerRun(1000, func() {
+		sum, err := g.sumOf(v)
+		if sum == nil || err != nil {
+			t.Fatal(sum, err)
+		}
+		sum.add(&r.Counters)
+	})
+	if allocations != 0 {
+		t.Errorf("%v allocations a record", allocations)
+	}
+	if len(g.groups) != 1 || g.groups[0].sum.BytesSentByClient != 1001 {
+		t.Errorf("%+v", g.groups)
+	}
+}

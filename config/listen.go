@@ -1,0 +1,98 @@
+package config
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// API is how the read API is served.
+type API struct {
+	// Address is where it listens: Network is tcp or unix, and "" where there is no API and no store.
+	Address Address
+	// Loopback says that only this host can reach it, by TCP.
+	Loopback bool
+	// Keys are those of which a query must carry one; none if empty.
+	Keys []Secret
+	// TLSCert and TLSKey are the files of a certificate that tls.LoadX509KeyPair can read; both are ""
+	// where it speaks plain HTTP.
+	TLSCert, TLSKey string
+	// Retention is how long the store keeps.
+	Retention time.Duration
+}
+
+// TLSProxy as SOCKTALLY_TLS says that what is in front of the API speaks TLS.
+const TLSProxy = "proxy"
+
+// minKey is how many characters a key of the API has at least.
+const minKey = 16
+
+func (c *checker) api(v variables) API {
+	a := API{Retention: c.duration("SOCKTALLY_RETENTION", v.Retention, 5*time.Minute)}
+	for key := range strings.SplitSeq(v.APIKeys, ",") {
+		if key = strings.TrimSpace(key); key == "" {
+			continue
+		}
+		if len(key) < minKey || strings.ContainsFunc(key, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) || r == ' ' }) {
+			c.faults = append(c.faults, fmt.Errorf("SOCKTALLY_API_KEYS: want a comma list of keys, each of %d or more printable ASCII characters (its value is not shown)", minKey))
+			break
+		}
+		a.Keys = append(a.Keys, Secret(key))
+	}
+	if v.TLS != "" {
+		c.oneOf("SOCKTALLY_TLS", v.TLS, TLSProxy)
+	}
+	if v.TLSCert != "" || v.TLSKey != "" {
+		// The pair is read even without an address, so that a fault shows before it matters.
+		if _, err := tls.LoadX509KeyPair(v.TLSCert, v.TLSKey); err != nil {
+			c.fault("SOCKTALLY_TLS_CERT", v.TLSCert, "with SOCKTALLY_TLS_KEY=%q: %w: want two files, of a certificate chain and its key, in PEM", v.TLSKey, err)
+		}
+		a.TLSCert, a.TLSKey = v.TLSCert, v.TLSKey
+	}
+	if v.Listen == "" {
+		return a
+	}
+	var err error
+	if a.Address, a.Loopback, err = ParseListen(v.Listen); err != nil {
+		c.fault("SOCKTALLY_LISTEN", v.Listen, "%w", err)
+		return a
+	}
+	if a.Address.Network != "tcp" || a.Loopback {
+		return a
+	}
+	if len(a.Keys) == 0 {
+		c.fault("SOCKTALLY_LISTEN", v.Listen, "other hosts can reach this address: want SOCKTALLY_API_KEYS with it, or a loopback address")
+	}
+	if a.TLSCert == "" && a.TLSKey == "" && v.TLS != TLSProxy {
+		c.fault("SOCKTALLY_LISTEN", v.Listen, "other hosts can reach this address: want SOCKTALLY_TLS_CERT and SOCKTALLY_TLS_KEY with it, or SOCKTALLY_TLS=%s where a proxy in front speaks TLS", TLSProxy)
+	}
+	return a
+}
+
+// ParseListen reads the address of the API, "host:port" or "unix:///path", and says whether a TCP
+// address is of this host alone. Port 0 is any that is free.
+func ParseListen(text string) (a Address, loopback bool, err error) {
+	if path, ok := strings.CutPrefix(text, "unix://"); ok {
+		return Address{"unix", path}, false, checkSocket(path)
+	}
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return a, false, errors.New("want host:port, with an IPv6 address in brackets, or unix:///path")
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return a, false, fmt.Errorf("port %q: want 0 to 65535", port)
+	}
+	if host != "" && !validHost(host) {
+		return a, false, fmt.Errorf("host %q: want a host name or an IP address", host)
+	}
+	addr, err := netip.ParseAddr(host)
+	loopback = err == nil && addr.Unmap().IsLoopback() || slices.Contains([]string{"localhost", "localhost."}, strings.ToLower(host))
+	return Address{"tcp", net.JoinHostPort(host, port)}, loopback, nil
+}

@@ -1,0 +1,399 @@
+package daemon
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"socktally/api"
+	"socktally/config"
+	"socktally/dns"
+	"socktally/flows"
+	"socktally/store"
+)
+
+// fakeStore holds what it is given, all of it in every window.
+type fakeStore struct {
+	mu      sync.Mutex
+	records []flows.Record
+	queries []flows.DNSRecord
+	err     error
+	stats   store.Stats
+	closed  int
+}
+
+func (s *fakeStore) Add(_ time.Time, records []flows.Record, queries []flows.DNSRecord) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	s.records, s.queries = append(s.records, records...), append(s.queries, queries...)
+	return nil
+}
+
+func (s *fakeStore) Connections(_ context.Context, _, _ time.Time, yield func(*flows.Record) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.records {
+		if err := yield(&s.records[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *fakeStore) DNS(_ context.Context, _, _ time.Time, yield func(*flows.DNSRecord) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.queries {
+		if err := yield(&s.queries[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *fakeStore) Stats() store.Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
+
+func (s *fakeStore) Ready(context.Context) error { return nil }
+func (s *fakeStore) Close() error                { s.closed++; return nil }
+
+func (s *fakeStore) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+// newAPI makes a fixture that serves what c counts, and tallies each hour only.
+func newAPI(t *testing.T, c *fakeCounter, s *fakeStore, change func(*config.Config)) *fixture {
+	t.Helper()
+	return newFixture(t, func(cfg *config.Config, o *Options) {
+		withFlows(t, c, nil, func(cfg *config.Config) {
+			schedule, err := config.ParseSchedule("@every 1h", time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg.FlowsSchedule = schedule
+			cfg.API = config.API{Address: config.Address{Network: "tcp", Target: "127.0.0.1:0"}, Loopback: true}
+			if change != nil {
+				change(cfg)
+			}
+		})(cfg, o)
+		o.openStore = func(config.Config, *slog.Logger) (recordStore, error) { return s, nil }
+	})
+}
+
+// address waits until flows are counted, and returns where the API is.
+func (f *fixture) address(t *testing.T) string {
+	t.Helper()
+	for range 1000 {
+		if a := f.daemon.api.Load(); a != nil && f.log.lines("flows are counted") != nil {
+			return a.listener.Addr().String()
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("the API is not served:\n%s", f.log.String())
+	return ""
+}
+
+// ask returns "id bytes" of each row of the answer.
+func ask(t *testing.T, client *http.Client, base, path string, values url.Values) []string {
+	t.Helper()
+	r, err := client.Get(base + path + "?" + values.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err != nil || r.StatusCode != http.StatusOK {
+		t.Fatalf("%s %s %v", r.Status, body, err)
+	}
+	var answer struct {
+		Data []struct {
+			ID         string
+			Attributes struct {
+				Bytes int64 `json:"bytes_sent_by_client"`
+			}
+		}
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		t.Fatal(err)
+	}
+	var rows []string
+	for _, d := range answer.Data {
+		rows = append(rows, fmt.Sprint(d.ID, " ", d.Attributes.Bytes))
+	}
+	return rows
+}
+
+// TestQueriesSeeThePresent asks between two ticks, and sums the metrics of the whole run.
+func TestQueriesSeeThePresent(t *testing.T) {
+	networks := filepath.Join(t.TempDir(), "networks")
+	if err := os.WriteFile(networks, []byte("10.0.0.0/24 name:db team:storage\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, s := &fakeCounter{}, &fakeStore{}
+	f := newAPI(t, c, s, func(cfg *config.Config) { cfg.NetworksFile = networks })
+	stop := f.run()
+	base := "http://" + f.address(t)
+	groupBy := url.Values{"group_by": {"client_service,server_team,server_name,client_host"}}
+	c.set(nil, flows.Losses{}, 100, 11)
+	c.mu.Lock()
+	c.dns = []flows.DNSRecord{{Name: "db.invalid", Client: flows.Endpoint{Owner: flows.Owner{PID: 7}}, Server: flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.53")}, Counts: dns.Counts{Requests: 3}}}
+	c.mu.Unlock()
+	const row = "client_service:Web, server_team:storage, server_name:db, client_host:db-1 "
+	if got := ask(t, http.DefaultClient, base, api.ConnectionsPath, groupBy); len(got) != 1 || got[0] != row+"111" {
+		t.Errorf("got %q", got)
+	}
+	if got := ask(t, http.DefaultClient, base, api.DNSPath, url.Values{"tags": {"server_team:storage"}}); len(got) != 1 || got[0] != "network.dns_query:db.invalid 0" {
+		t.Errorf("got %q", got)
+	}
+	// What comes within a second of that may wait; what comes later is seen.
+	c.set(nil, flows.Losses{}, 1000)
+	f.daemon.flows.mu.Lock()
+	f.daemon.flows.fresh = time.Now().Add(-refreshAfter)
+	f.daemon.flows.mu.Unlock()
+	if got := ask(t, http.DefaultClient, base, api.ConnectionsPath, groupBy); len(got) != 1 || got[0] != row+"1111" {
+		t.Errorf("got %q", got)
+	}
+	before := c.tallied()
+	f.daemon.flows.mu.Lock()
+	f.daemon.flows.fresh = time.Now().Add(time.Hour)
+	f.daemon.flows.mu.Unlock()
+	ask(t, http.DefaultClient, base, api.ConnectionsPath, groupBy)
+	if c.tallied() != before {
+		t.Error("a query made a tally right after another")
+	}
+	if n := len(f.out.lines("socktally.flow.")); n != 0 {
+		t.Errorf("a query sent %d metrics", n)
+	}
+	c.set(nil, flows.Losses{}, 10_000)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if f.out.lines("socktally.flow.bytes_sent:11111|c|#service:web,remote:db") == nil {
+		t.Errorf("the metrics are not those of all tallies:\n%s", f.out.String())
+	}
+	if f.out.lines("socktally.dns.total_requests:3|c|") == nil {
+		t.Errorf("the metrics of DNS lack what a query tallied:\n%s", f.out.String())
+	}
+	if f.out.lines("socktally.store.records:5|c") == nil {
+		t.Errorf("the records of the store are not counted:\n%s", f.out.String())
+	}
+	if len(s.records) != 4 || s.closed != 1 || c.closed != 1 {
+		t.Errorf("%d records, store closed %d times, counter %d times", len(s.records), s.closed, c.closed)
+	}
+	if _, err := http.Get(base + "/healthz"); err == nil {
+		t.Error("the API is served after the end")
+	}
+}
+
+// TestMetricsWaitWithinBounds has queries bring more combinations than may wait for a tick.
+func TestMetricsWaitWithinBounds(t *testing.T) {
+	c := &fakeCounter{}
+	f := newAPI(t, c, &fakeStore{}, nil)
+	if !f.daemon.flows.open() {
+		t.Fatal("no flows")
+	}
+	many := make([]flows.Record, maxHeld+1)
+	for i := range many {
+		many[i] = flows.Record{Direction: flows.Outgoing, Counters: flows.Counters{BytesSentByClient: 1}}
+		many[i].Server.Addr = netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+	}
+	c.records = many
+	f.daemon.flows.refresh(context.Background())
+	f.daemon.flows.fresh = time.Time{}
+	c.set(nil, flows.Losses{}, 7)
+	f.daemon.flows.refresh(context.Background())
+	if c.tallied() != 1 {
+		t.Errorf("%d tallies, want 1", c.tallies)
+	}
+	f.daemon.flows.close(f.daemon.forwarder)
+	f.daemon.forwarder.Close(time.Minute)
+	var sum float64
+	for _, line := range f.out.lines("socktally.flow.bytes_sent:") {
+		var n float64
+		if _, err := fmt.Sscanf(line, "socktally.flow.bytes_sent:%g|", &n); err != nil {
+			t.Fatal(err)
+		}
+		sum += n
+	}
+	if want := float64(maxHeld + 1 + 7); sum != want {
+		t.Errorf("the metrics sum up to %v, want %v", sum, want)
+	}
+}
+
+func TestStoreThatFails(t *testing.T) {
+	c, s := &fakeCounter{}, &fakeStore{}
+	f := newAPI(t, c, s, nil)
+	stop := f.run()
+	f.address(t)
+	for i, step := range []struct {
+		err error
+		log string
+	}{{nil, ""}, {errors.New("disk full"), "the store takes no records"}, {errors.New("disk full"), ""}, {nil, "the store takes records again"}} {
+		s.fail(step.err)
+		s.stats = store.Stats{FileBytes: 4096, WaitingBuckets: i % 2, DroppedRecords: []uint64{0, 4, 6, 6}[i], FoldedRecords: uint64(i) / 3}
+		c.set(nil, flows.Losses{}, 7)
+		before := f.log.lines("the store")
+		f.daemon.flows.tick(f.daemon.forwarder)
+		added := f.log.lines("the store")[len(before):]
+		if step.log == "" && len(added) > 0 || step.log != "" && (len(added) != 1 || !strings.Contains(added[0], step.log)) {
+			t.Errorf("step %d logged %q", i, added)
+		}
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{
+		"socktally.flow.bytes_sent:7|c|", "socktally.store.records:1|c", "socktally.store.losses:4|c|#reason:dropped",
+		"socktally.store.losses:2|c|#reason:dropped", "socktally.store.losses:1|c|#reason:folded", "socktally.store.bytes:4096|g", "socktally.store.waiting:1|g",
+	} {
+		if f.out.lines(want) == nil {
+			t.Errorf("%s is missing:\n%s", want, f.out.String())
+		}
+	}
+}
+
+// TestStartFails at an address that is taken, and at a store that cannot be had.
+func TestStartFails(t *testing.T) {
+	l, err := api.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	f := newAPI(t, &fakeCounter{}, &fakeStore{}, func(cfg *config.Config) { cfg.API.Address.Target = l.Addr().String() })
+	if err := f.daemon.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "open the API: listen tcp "+l.Addr().String()) {
+		t.Errorf("got %v", err)
+	}
+	l.Close()
+	f = newAPI(t, &fakeCounter{}, nil, func(cfg *config.Config) { cfg.API.Address.Target = l.Addr().String() })
+	f.daemon.openStore = func(config.Config, *slog.Logger) (recordStore, error) { return nil, errors.New("open store: in use") }
+	if err := f.daemon.Run(context.Background()); err == nil || err.Error() != "open store: in use" {
+		t.Errorf("got %v", err)
+	}
+	if l, err = api.Listen("tcp", l.Addr().String()); err != nil {
+		t.Errorf("the address is still taken: %v", err)
+	}
+	if f.out.String() != "" || f.log.String() != "" {
+		t.Errorf("a run that did not begin said %q and sent %q", f.log.String(), f.out.String())
+	}
+}
+
+// TestAPIThatEnds ends the run too.
+func TestAPIThatEnds(t *testing.T) {
+	c := &fakeCounter{}
+	f := newAPI(t, c, &fakeStore{}, nil)
+	ended := make(chan error, 1)
+	go func() { ended <- f.daemon.Run(context.Background()) }()
+	f.address(t)
+	f.daemon.api.Load().listener.Close()
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "serve the API: ") {
+		t.Errorf("got %v", err)
+	}
+	if c.closed != 1 || f.out.lines("sockstat.sockets.used:12|g") == nil {
+		t.Errorf("the rest did not end well: closed %d times, sent %s", c.closed, f.out.String())
+	}
+}
+
+// writeCertificate writes a certificate for 127.0.0.1 and its key.
+func writeCertificate(t *testing.T, cert, key string, serial int64) *x509.Certificate {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), DNSNames: []string{"host.invalid"}, NotAfter: time.Now().Add(time.Hour)}
+	signed, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: signed}, key: {Type: "PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parsed, err := x509.ParseCertificate(signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed
+}
+
+// TestTLS speaks it with a key, and with a certificate that is renewed.
+func TestTLS(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert"), filepath.Join(dir, "key")
+	first := writeCertificate(t, cert, key, 1)
+	f := newAPI(t, &fakeCounter{}, &fakeStore{}, func(cfg *config.Config) {
+		cfg.API.TLSCert, cfg.API.TLSKey, cfg.API.Keys = cert, key, []config.Secret{"0123456789abcdef"}
+	})
+	stop := f.run()
+	address := f.address(t)
+	check := func(trusted *x509.Certificate) {
+		t.Helper()
+		pool := x509.NewCertPool()
+		pool.AddCert(trusted)
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "host.invalid"}}
+		defer transport.CloseIdleConnections()
+		for given, want := range map[string]int{"0123456789abcdef": 200, "": 403} {
+			r, err := http.NewRequest("GET", "https://"+address+api.DNSPath, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("DD-API-KEY", given)
+			answer, err := (&http.Client{Transport: transport}).Do(r)
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			answer.Body.Close()
+			if answer.StatusCode != want {
+				t.Errorf("with the key %q: %s", given, answer.Status)
+			}
+		}
+	}
+	check(first)
+	second := writeCertificate(t, cert, key, 2)
+	f.daemon.Reload()
+	check(second)
+	if err := os.WriteFile(cert, []byte("bad"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.daemon.Reload()
+	check(second)
+	if n := len(f.log.lines("certificate")); n != 2 {
+		t.Errorf("%d lines about the certificate:\n%s", n, f.log.String())
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,90 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"socktally/api"
+	"socktally/config"
+	"socktally/flows"
+	"socktally/forward"
+	"socktally/metric"
+	"socktally/store"
+)
+
+const (
+	storeFile = "socktally.db"
+	// storeMaxBytes bounds the file of the store.
+	storeMaxBytes = 1 << 30
+)
+
+// recordStore is what a Daemon needs of a store.Store.
+type recordStore interface {
+	api.Source
+	Add(at time.Time, connections []flows.Record, dns []flows.DNSRecord) error
+	Ready(context.Context) error
+	Stats() store.Stats
+	Close() error
+}
+
+// openStore opens the store in the state folder. Where that cannot be written, a person most likely
+// tries the daemon out: the store is in memory then, which is said.
+func openStore(cfg config.Config, log *slog.Logger) (recordStore, error) {
+	o := store.Options{
+		Path: filepath.Join(cfg.StateDir, storeFile), Retention: cfg.API.Retention, MaxBytes: storeMaxBytes, Log: log,
+	}
+	s, err := store.Open(o)
+	if errors.Is(err, store.ErrNotWritable) {
+		log.Warn("the API keeps its records in memory only", "because", oneLine(err))
+		o.Path = ""
+		s, err = store.Open(o)
+	}
+	if err != nil {
+		return nil, err // and no store that is a nil *store.Store
+	}
+	return s, nil
+}
+
+// add puts the records of a tally into the store, which logs by itself what becomes of its file.
+func (a *readAPI) add(at time.Time, records []flows.Record, queries []flows.DNSRecord) {
+	n := len(records) + len(queries)
+	if n == 0 {
+		return
+	}
+	err := a.store.Add(at, records, queries)
+	a.adding.log(a.log, err, "the store takes no records", "the store takes records again")
+	if err == nil {
+		a.added += n
+	}
+}
+
+// samples returns the state of the store, and counts what became of records since the last call.
+func (a *readAPI) samples(to *forward.Forwarder, now time.Time) []metric.Sample {
+	if a == nil {
+		return nil
+	}
+	if a.added > 0 {
+		to.Count(metric.StoreRecords, a.added)
+		a.added = 0
+	}
+	stats := a.store.Stats()
+	for _, c := range []struct {
+		reason        string
+		before, after uint64
+	}{
+		{"dropped", a.stats.DroppedRecords, stats.DroppedRecords},
+		{"folded", a.stats.FoldedRecords, stats.FoldedRecords},
+	} {
+		if n := c.after - c.before; n > 0 {
+			to.Count(metric.StoreLosses, int(n), "reason:"+c.reason)
+		}
+	}
+	a.stats = stats
+	return []metric.Sample{
+		{Name: metric.StoreBytes, Kind: metric.Gauge, Time: now, Value: float64(stats.FileBytes)},
+		{Name: metric.StoreWaiting, Kind: metric.Gauge, Time: now, Value: float64(stats.WaitingBuckets)},
+	}
+}

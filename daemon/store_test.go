@@ -1,0 +1,73 @@
+package daemon
+
+import (
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"socktally/config"
+	"socktally/flows"
+	"socktally/store"
+)
+
+// TestStoreOfTheStateFolder is kept from one run to the next, and is one daemon's at a time.
+func TestStoreOfTheStateFolder(t *testing.T) {
+	cfg := config.Config{StateDir: filepath.Join(t.TempDir(), "state"), API: config.API{Retention: time.Hour}}
+	log := slog.New(slog.DiscardHandler)
+	first, err := openStore(cfg, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	record := flows.Record{
+		Protocol: "tcp", Direction: flows.Outgoing, Client: flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.1")},
+		Server: flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.2"), Port: 443}, Counters: flows.Counters{BytesSentByClient: 7},
+	}
+	if err := first.Add(now, []flows.Record{record}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := openStore(cfg, log); !errors.Is(err, store.ErrLocked) || s != nil || !strings.Contains(err.Error(), filepath.Join(cfg.StateDir, "socktally.db")) {
+		t.Errorf("a second daemon has the store: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Error(err)
+	}
+	again, err := openStore(cfg, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	var sum uint64
+	err = again.Connections(t.Context(), now.Add(-time.Minute), now.Add(time.Minute), func(r *flows.Record) error {
+		sum += r.BytesSentByClient
+		return nil
+	})
+	if err != nil || sum != 7 {
+		t.Errorf("%d bytes, %v", sum, err)
+	}
+}
+
+// TestStoreWithoutAFolder is in memory, and says so in a line.
+func TestStoreWithoutAFolder(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log output
+	s, err := openStore(config.Config{StateDir: filepath.Join(file, "state")}, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if lines := log.lines(""); len(lines) != 1 || !strings.Contains(lines[0], "in memory only") || !strings.Contains(lines[0], "not a directory") {
+		t.Errorf("logged %q", lines)
+	}
+	if err := s.Add(time.Now(), []flows.Record{{}}, nil); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,162 @@
+package store
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"time"
+
+	"socktally/dns"
+	"socktally/flows"
+)
+
+const (
+	bucketSeconds = 300
+	// maxIdentities bounds the flows, and the DNS queries, that a bucket in memory tells apart.
+	maxIdentities = 100_000
+)
+
+// bucketOf is the start, in Unix seconds, of the bucket that a time is in.
+func bucketOf(at time.Time) int64 {
+	s := at.Unix()
+	return s - (s%bucketSeconds+bucketSeconds)%bucketSeconds
+}
+
+// ends are a record's two endpoints, with owners by their number in the bucket.
+type ends struct {
+	client, server           netip.Addr
+	clientOwner, serverOwner uint32
+	clientPort, serverPort   uint16
+}
+
+// flowKey is all of a flow's record but its counters, with strings by their number in the bucket.
+type flowKey struct {
+	ends
+	protocol, family, source, direction, domain uint32
+}
+
+// dnsKey is all of a DNS record but its counts.
+type dnsKey struct {
+	ends
+	protocol, name, qtype uint32
+}
+
+// bucket adds up the records of five minutes.
+type bucket struct {
+	start   int64
+	flows   map[flowKey]*flows.Counters
+	dns     map[dnsKey]*dns.Counts
+	strings dictionary[string]
+	// ownerKeys are the owners' values in one string each.
+	ownerKeys dictionary[string]
+	owners    []flows.Owner
+	scratch   []byte
+	// folded counts the records that found no room of their own.
+	folded uint64
+	// chunks are what a reader was given, until something is added.
+	chunks []chunk
+}
+
+func newBucket(start int64) *bucket {
+	return &bucket{start: start, flows: map[flowKey]*flows.Counters{}, dns: map[dnsKey]*dns.Counts{}}
+}
+
+func (b *bucket) empty() bool { return len(b.flows)+len(b.dns) == 0 }
+
+// add adds up records. It keeps nothing that the caller may change.
+func (b *bucket) add(connections []flows.Record, queries []flows.DNSRecord) {
+	if len(connections)+len(queries) > 0 {
+		b.chunks = nil
+	}
+	for i := range connections {
+		b.addFlow(&connections[i])
+	}
+	for i := range queries {
+		b.addDNS(&queries[i])
+	}
+}
+
+func (b *bucket) addFlow(r *flows.Record) {
+	number := b.stringNumber(len(b.flows))
+	key := flowKey{
+		b.ends(&r.Client, &r.Server, len(b.flows)),
+		number(r.Protocol), number(r.Family), number(string(r.Source)), number(string(r.Direction)), number(r.ServerDomain),
+	}
+	sum := b.flows[key]
+	if sum == nil && len(b.flows) >= maxIdentities {
+		b.folded++
+		number = b.strings.number
+		key = flowKey{b.ends(&flows.Endpoint{}, &flows.Endpoint{}, 0),
+			number(r.Protocol), number(""), number(string(r.Source)), number(string(r.Direction)), number("")}
+		sum = b.flows[key]
+	}
+	if sum == nil {
+		sum = new(flows.Counters)
+		b.flows[key] = sum
+	}
+	addCounters(sum, &r.Counters)
+}
+
+func (b *bucket) addDNS(r *flows.DNSRecord) {
+	number := b.stringNumber(len(b.dns))
+	key := dnsKey{b.ends(&r.Client, &r.Server, len(b.dns)), number(r.Protocol), number(r.Name), number(r.Type)}
+	sum := b.dns[key]
+	if sum == nil && len(b.dns) >= maxIdentities {
+		b.folded++
+		number = b.strings.number
+		other := number(dns.Other)
+		key = dnsKey{b.ends(&flows.Endpoint{}, &flows.Endpoint{}, 0), number(r.Protocol), other, other}
+		sum = b.dns[key]
+	}
+	if sum == nil {
+		sum = new(dns.Counts)
+		b.dns[key] = sum
+	}
+	addCounts(sum, &r.Counts)
+}
+
+// stringNumber numbers strings, new ones only where there is room for what they belong to.
+func (b *bucket) stringNumber(identities int) func(string) uint32 {
+	if identities >= maxIdentities {
+		return b.strings.find
+	}
+	return b.strings.number
+}
+
+func (b *bucket) ends(client, server *flows.Endpoint, identities int) ends {
+	return ends{
+		client.Addr, server.Addr, b.ownerNumber(&client.Owner, identities), b.ownerNumber(&server.Owner, identities),
+		client.Port, server.Port,
+	}
+}
+
+func (b *bucket) ownerNumber(o *flows.Owner, identities int) uint32 {
+	b.scratch = appendOwnerKey(b.scratch[:0], o)
+	if n, found := b.ownerKeys.numbers[string(b.scratch)]; found { // no copy is made
+		return n
+	}
+	if identities >= maxIdentities {
+		return absent
+	}
+	kept := *o
+	kept.Tags = slices.Clone(o.Tags)
+	b.owners = append(b.owners, kept)
+	return b.ownerKeys.number(string(b.scratch))
+}
+
+func appendOwnerKey(b []byte, o *flows.Owner) []byte {
+	for _, n := range [...]uint64{uint64(o.PID), o.CgroupID, uint64(o.NetNS)} {
+		b = binary.AppendUvarint(b, n)
+	}
+	for _, s := range [...]string{o.Process, o.Service, o.Env, o.Version, o.Cgroup, o.ContainerID} {
+		b = appendString(b, s)
+	}
+	for _, s := range o.Tags {
+		b = appendString(b, s)
+	}
+	return b
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}

@@ -1,0 +1,221 @@
+package store_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"socktally/dns"
+	"socktally/flows"
+	"socktally/store"
+)
+
+// sums is what a store should answer: for each bucket and flow, or query, its counters.
+type sums struct {
+	flows map[string]flows.Counters
+	dns   map[string]string
+	exact map[string]*dns.Counts
+}
+
+func newSums() *sums {
+	return &sums{map[string]flows.Counters{}, map[string]string{}, map[string]*dns.Counts{}}
+}
+
+func (m *sums) addFlow(r flows.Record) {
+	c := r.Counters
+	r.Counters = flows.Counters{}
+	key := fmt.Sprintf("%+v", r) // not %#v, which has the address of a zone
+	m.flows[key] = plus(m.flows[key], c)
+}
+
+// plus adds all fields of counters, whichever there are.
+func plus(a, b flows.Counters) flows.Counters {
+	to, from := reflect.ValueOf(&a).Elem(), reflect.ValueOf(b)
+	for i := range to.NumField() {
+		switch f := from.Field(i); {
+		case f.Kind() == reflect.Uint64:
+			to.Field(i).SetUint(to.Field(i).Uint() + f.Uint())
+		case !f.IsNil():
+			n := f.Elem().Uint()
+			if old := to.Field(i); !old.IsNil() {
+				n += old.Elem().Uint()
+			}
+			to.Field(i).Set(reflect.ValueOf(&n))
+		}
+	}
+	return a
+}
+
+func (m *sums) addDNS(r flows.DNSRecord) {
+	c := r.Counts
+	r.Counts = dns.Counts{}
+	key := fmt.Sprintf("%+v", r) // not %#v, which has the address of a zone
+	sum := m.exact[key]
+	if sum == nil {
+		sum = &dns.Counts{}
+		m.exact[key] = sum
+	}
+	to, from := reflect.ValueOf(sum).Elem(), reflect.ValueOf(c)
+	for i := range to.NumField() {
+		if f := to.Field(i); f.Kind() == reflect.Uint64 {
+			f.SetUint(f.Uint() + from.Field(i).Uint())
+		}
+	}
+	sum.SuccessLatency.Merge(&c.SuccessLatency)
+	sum.FailureLatency.Merge(&c.FailureLatency)
+	text, err := json.Marshal(flows.DNSRecord{Counts: *sum}) // with the percentiles
+	if err != nil {
+		panic(err)
+	}
+	m.dns[key] = string(text)
+}
+
+// answer is what the store says.
+func answer(t interface{ Fatal(...any) }, s *store.Store, from, to time.Time) *sums {
+	got := newSums()
+	err := s.Connections(context.Background(), from, to, func(r *flows.Record) error {
+		kept := *r
+		kept.Client.Owner.Tags = slices.Clone(r.Client.Owner.Tags)
+		kept.Server.Owner.Tags = slices.Clone(r.Server.Owner.Tags)
+		got.addFlow(kept)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.DNS(context.Background(), from, to, func(r *flows.DNSRecord) error {
+		got.addDNS(*r)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func drawOwner(t *rapid.T) flows.Owner {
+	word := rapid.SampledFrom([]string{"", "nginx", "prod", "ü", "a b,c", "\x00\xff"})
+	return flows.Owner{
+		PID: uint32(rapid.IntRange(0, 2).Draw(t, "pid")), Process: word.Draw(t, "process"), Service: word.Draw(t, "service"),
+		Env: word.Draw(t, "env"), Version: word.Draw(t, "version"), Tags: rapid.SampledFrom([][]string{nil, {"a:b"}, {"a:b", "", "c"}}).Draw(t, "tags"),
+		CgroupID: rapid.Uint64().Draw(t, "cgroup id"), Cgroup: word.Draw(t, "cgroup"),
+		ContainerID: word.Draw(t, "container"), NetNS: rapid.Uint32().Draw(t, "netns"),
+	}
+}
+
+func drawEnd(t *rapid.T, owners []flows.Owner) flows.Endpoint {
+	addrs := []netip.Addr{{}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"),
+		netip.MustParseAddr("fe80::1%eth0"), netip.MustParseAddr("::ffff:192.0.2.1")}
+	return flows.Endpoint{
+		Addr: rapid.SampledFrom(addrs).Draw(t, "address"), Port: rapid.SampledFrom([]uint16{0, 53, 65535}).Draw(t, "port"),
+		Owner: rapid.SampledFrom(owners).Draw(t, "owner"),
+	}
+}
+
+func drawCounters(t *rapid.T) flows.Counters {
+	var c flows.Counters
+	v := reflect.ValueOf(&c).Elem()
+	for i := range v.NumField() {
+		n := rapid.OneOf(rapid.Just(uint64(0)), rapid.Uint64Max(200), rapid.Uint64()).Draw(t, v.Type().Field(i).Name)
+		if v.Field(i).Kind() == reflect.Uint64 {
+			v.Field(i).SetUint(n)
+		} else if n%3 > 0 {
+			v.Field(i).Set(reflect.ValueOf(&n))
+		}
+	}
+	return c
+}
+
+func drawQuery(t *rapid.T, owners []flows.Owner) flows.DNSRecord {
+	r := flows.DNSRecord{
+		Protocol: rapid.SampledFrom([]string{"", "udp", "tcp"}).Draw(t, "protocol"),
+		Client:   drawEnd(t, owners), Server: drawEnd(t, owners),
+		Name: rapid.SampledFrom([]string{"", "host.example.invalid", dns.Other}).Draw(t, "name"),
+		Type: rapid.SampledFrom([]string{"A", "AAAA", dns.Other}).Draw(t, "type"),
+	}
+	v := reflect.ValueOf(&r.Counts).Elem()
+	for i := range v.NumField() {
+		if v.Field(i).Kind() == reflect.Uint64 {
+			v.Field(i).SetUint(rapid.Uint64Max(1000).Draw(t, v.Type().Field(i).Name))
+		}
+	}
+	for _, l := range []*dns.Latency{&r.SuccessLatency, &r.FailureLatency} {
+		for range rapid.IntRange(0, 3).Draw(t, "latencies") {
+			l.Add(time.Duration(rapid.IntRange(0, 20_000_000).Draw(t, "us")) * time.Microsecond)
+		}
+	}
+	return r
+}
+
+// TestRoundTrip: whatever is added, at whatever times, between whichever restarts, comes back in sums,
+// with the file and without.
+func TestRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		path := ""
+		if rapid.Bool().Draw(t, "file") {
+			dir := tempDir(t)
+			path = dir + "/store.db"
+		}
+		openIt := func() *store.Store {
+			s, err := store.Open(store.Options{Path: path, Log: quiet()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		s := openIt()
+		defer func() { s.Close() }()
+		var owners []flows.Owner
+		for range 3 {
+			owners = append(owners, drawOwner(t))
+		}
+		want := map[int64]*sums{}
+		for range rapid.IntRange(1, 8).Draw(t, "adds") {
+			at := noon.Add(time.Duration(rapid.IntRange(0, 4*300-1).Draw(t, "at")) * time.Second)
+			start := at.Truncate(bucket).Unix()
+			if want[start] == nil {
+				want[start] = newSums()
+			}
+			var records []flows.Record
+			for range rapid.IntRange(0, 6).Draw(t, "flows") {
+				r := flows.Record{
+					Protocol: rapid.SampledFrom([]string{"tcp", "udp"}).Draw(t, "protocol"), Family: "ipv4", Source: flows.FromEBPF,
+					Direction: rapid.SampledFrom([]flows.Direction{flows.Incoming, flows.Local}).Draw(t, "direction"),
+					Client:    drawEnd(t, owners), Server: drawEnd(t, owners),
+					ServerDomain: rapid.SampledFrom([]string{"", "a.invalid"}).Draw(t, "domain"), Counters: drawCounters(t),
+				}
+				records = append(records, r)
+				want[start].addFlow(r)
+			}
+			var queries []flows.DNSRecord
+			for range rapid.IntRange(0, 4).Draw(t, "queries") {
+				r := drawQuery(t, owners)
+				queries = append(queries, r)
+				want[start].addDNS(r)
+			}
+			if err := s.Add(at, records, queries); err != nil {
+				t.Fatal(err)
+			}
+			if path != "" && rapid.IntRange(0, 4).Draw(t, "restart") == 0 {
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				s = openIt()
+			}
+		}
+		for start, w := range want {
+			from := time.Unix(start, 0)
+			got := answer(t, s, from, from.Add(bucket))
+			if !reflect.DeepEqual(got.flows, w.flows) || !reflect.DeepEqual(got.dns, w.dns) {
+				t.Fatalf("bucket %d has\n%v\nwant\n%v", start-noon.Unix(), got, w)
+			}
+		}
+	})
+}
