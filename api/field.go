@@ -62,6 +62,8 @@ func endField(end func(*view) *flows.Endpoint, here func(*view) string, name str
 		return text(func(o *flows.Owner) string { return o.Process })
 	case "container_id":
 		return text(func(o *flows.Owner) string { return o.ContainerID })
+	case "pod_uid":
+		return text(func(o *flows.Owner) string { return o.PodUID })
 	case "host":
 		return field{text: here}
 	case "ip":
@@ -77,7 +79,7 @@ func endField(end func(*view) *flows.Endpoint, here func(*view) string, name str
 // namePattern is what a name may look like: the key of a tag, with its side before it.
 var namePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_./-]{0,199}$`)
 
-const acceptedNames = "client_ or server_ with service, env, version, process, pid, container_id, host, ip, port or the key of a tag; " +
+const acceptedNames = "client_ or server_ with service, env, version, process, pid, container_id, pod_uid, host, ip, port or the key of a tag; " +
 	"network.client.ip, network.server.ip, protocol"
 
 // fields resolves names for records that were made on host.

@@ -98,12 +98,14 @@ func (r DNSRecord) MarshalJSON() ([]byte, error) {
 		ClientProcess     string           `json:"client_process"`
 		ClientService     string           `json:"client_service"`
 		ClientContainerID string           `json:"client_container_id"`
+		ClientPodUID      string           `json:"client_pod_uid"`
 		ServerIP          string           `json:"server_ip"`
 		ServerPort        uint16           `json:"server_port"`
 		ServerPID         uint32           `json:"server_pid"`
 		ServerProcess     string           `json:"server_process"`
 		ServerService     string           `json:"server_service"`
 		ServerContainerID string           `json:"server_container_id"`
+		ServerPodUID      string           `json:"server_pod_uid"`
 		Query             string           `json:"dns_query"`
 		Type              string           `json:"dns_qtype"`
 		Requests          uint64           `json:"dns_total_requests"`
@@ -118,9 +120,9 @@ func (r DNSRecord) MarshalJSON() ([]byte, error) {
 		FailureLatency    *percentilesJSON `json:"dns_failure_latency_percentile,omitempty"`
 	}{
 		r.Protocol, ipString(r.Client.Addr), r.Client.Owner.PID, r.Client.Owner.Process, r.Client.Owner.Service,
-		r.Client.Owner.ContainerID,
+		r.Client.Owner.ContainerID, r.Client.Owner.PodUID,
 		ipString(r.Server.Addr), r.Server.Port, r.Server.Owner.PID, r.Server.Owner.Process, r.Server.Owner.Service,
-		r.Server.Owner.ContainerID,
+		r.Server.Owner.ContainerID, r.Server.Owner.PodUID,
 		r.Name, r.Type, r.Requests, r.Successes, r.FailedResponses(), r.NXDomain, r.ServFail, r.OtherFailures,
 		r.Timeouts, r.Failures(), percentiles(&r.SuccessLatency), percentiles(&r.FailureLatency),
 	})

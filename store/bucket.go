@@ -148,7 +148,7 @@ func appendOwnerKey(b []byte, o *flows.Owner) []byte {
 	for _, n := range [...]uint64{uint64(o.PID), o.CgroupID, uint64(o.NetNS)} {
 		b = binary.AppendUvarint(b, n)
 	}
-	for _, s := range [...]string{o.Process, o.Service, o.Env, o.Version, o.Cgroup, o.ContainerID} {
+	for _, s := range [...]string{o.Process, o.Service, o.Env, o.Version, o.Cgroup, o.ContainerID, o.PodUID} {
 		b = appendString(b, s)
 	}
 	for _, s := range o.Tags {

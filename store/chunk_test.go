@@ -23,7 +23,7 @@ func TestCountersAreComplete(t *testing.T) {
 	for _, c := range []struct {
 		of     any
 		fields int
-	}{{flows.Record{}, 8}, {flows.DNSRecord{}, 6}, {flows.Endpoint{}, 3}, {flows.Owner{}, 10}} {
+	}{{flows.Record{}, 8}, {flows.DNSRecord{}, 6}, {flows.Endpoint{}, 3}, {flows.Owner{}, 11}} {
 		if n := reflect.TypeOf(c.of).NumField(); n != c.fields {
 			t.Errorf("%T has %d fields, the store knows %d", c.of, n, c.fields)
 		}

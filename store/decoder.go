@@ -163,7 +163,7 @@ func (d *decoder) readOwners() {
 		}
 		var o flows.Owner
 		o.PID, o.CgroupID, o.NetNS = uint32(d.uvarint()), d.uvarint(), uint32(d.uvarint())
-		for _, s := range [...]*string{&o.Process, &o.Service, &o.Env, &o.Version, &o.Cgroup, &o.ContainerID} {
+		for _, s := range [...]*string{&o.Process, &o.Service, &o.Env, &o.Version, &o.Cgroup, &o.ContainerID, &o.PodUID} {
 			*s = d.string()
 		}
 		from := len(d.tags)

@@ -113,7 +113,7 @@ func drawOwner(t *rapid.T) flows.Owner {
 		PID: uint32(rapid.IntRange(0, 2).Draw(t, "pid")), Process: word.Draw(t, "process"), Service: word.Draw(t, "service"),
 		Env: word.Draw(t, "env"), Version: word.Draw(t, "version"), Tags: rapid.SampledFrom([][]string{nil, {"a:b"}, {"a:b", "", "c"}}).Draw(t, "tags"),
 		CgroupID: rapid.Uint64().Draw(t, "cgroup id"), Cgroup: word.Draw(t, "cgroup"),
-		ContainerID: word.Draw(t, "container"), NetNS: rapid.Uint32().Draw(t, "netns"),
+		ContainerID: word.Draw(t, "container"), PodUID: word.Draw(t, "pod"), NetNS: rapid.Uint32().Draw(t, "netns"),
 	}
 }
 
