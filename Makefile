@@ -3,9 +3,14 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+NFPM = go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 MODULES = . internal/integration
 
-.PHONY: build build-all test integration lint generate generate-bpf bench bench-flows ci clean
+# What dpkg and rpm both sort as meant: v1.2.0 is 1.2.0, v1.2.0-rc1 is 1.2.0~rc1 and earlier, three
+# commits after v1.2.0 are 1.2.0+3.gHASH and later, and without a tag it is 0~HASH, before all.
+PACKAGE_VERSION ?= $(shell echo '$(VERSION)' | sed -E 's/^v//; s/^[^0-9]|^[0-9a-f]{7,}/0~&/; s/-([0-9]+)-g/+\1.g/; s/-dirty/+dirty/; s/-/~/; s/-/./g')
+
+.PHONY: build build-all package lint-packages test integration lint generate generate-bpf bench bench-flows ci clean
 
 build:
 	$(BUILD) -o bin/socktally .
@@ -13,6 +18,20 @@ build:
 build-all:
 	GOARCH=amd64 $(BUILD) -o bin/socktally-linux-amd64 .
 	GOARCH=arm64 $(BUILD) -o bin/socktally-linux-arm64 .
+
+# The .deb and the .rpm of both architectures in dist/, the same bytes for the same commit.
+package: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+package: build-all
+	mkdir -p dist
+	gzip -9nc packaging/man/socktally.1 >dist/socktally.1.gz
+	for arch in amd64 arm64; do for format in deb rpm; do \
+		GOFLAGS= ARCH=$$arch PACKAGE_VERSION='$(PACKAGE_VERSION)' $(NFPM) package -f packaging/nfpm.yaml -p $$format -t dist/ || exit 1; \
+	done; done
+
+# With Debian's lintian and rpmlint. What they may find, and why, is in the two files named here.
+lint-packages:
+	lintian --fail-on error,warning --suppress-tags-from-file packaging/lintian-exceptions dist/*.deb
+	rpmlint --strict -c packaging/rpmlint.toml dist/*.rpm
 
 # Everything that a person can run without root. Tests that need more say why they skip.
 test:
@@ -24,7 +43,8 @@ SOAK ?= 10s
 integration:
 	cd internal/integration && go test -v -count=1 -parallel=8 -soak=$(SOAK) ./...
 
-# The tables of metrics and variables, from the code that they describe. A test compares them.
+# The tables of metrics and variables, the man page, the completions and the sample settings, from the
+# code that they describe. A test compares them.
 generate:
 	go run ./internal/gendocs
 

@@ -20,7 +20,7 @@ var layout = []struct {
 }{
 	{".", "cli", ""},
 	{"cli", "config daemon flows", "github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
-	{"daemon", "collector config flowmetric flows forward forward/dogstatsd forward/series forward/spool metric networks", "github.com/robfig/cron/v3"},
+	{"daemon", "collector config flowmetric flows forward forward/dogstatsd forward/series forward/spool metric networks", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3"},
 	{"config", "metric networks", "github.com/kelseyhightower/envconfig github.com/robfig/cron/v3"},
 	{"bpf", "", "github.com/cilium/ebpf"},
 	{"dns", "", "golang.org/x/net"},
@@ -37,7 +37,7 @@ var layout = []struct {
 	// For tests and generation only; no package above imports these.
 	{"forward/forwardtest", "forward metric", ""},
 	{"internal/bench", "", ""},
-	{"internal/gendocs", "config metric", ""},
+	{"internal/gendocs", "cli config metric", "github.com/spf13/cobra github.com/spf13/pflag"},
 }
 
 const module = "socktally"

@@ -33,7 +33,7 @@ func (e usageError) Unwrap() error { return e.error }
 
 // Main runs the command that args name and returns the exit code.
 func Main(args []string, stdout, stderr io.Writer, version string) int {
-	root := newRoot(stdout, stderr, version)
+	root := Root(stdout, stderr, version)
 	root.SetArgs(args)
 	err := root.Execute()
 	var usage usageError
@@ -49,7 +49,8 @@ func Main(args []string, stdout, stderr io.Writer, version string) int {
 	}
 }
 
-func newRoot(stdout, stderr io.Writer, version string) *cobra.Command {
+// Root returns the tree of commands, of which the man page and the completions are made too.
+func Root(stdout, stderr io.Writer, version string) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "socktally",
 		Short:         "Tally a host's sockets and forward the numbers",

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	sd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/robfig/cron/v3"
 
 	"socktally/collector"
@@ -50,6 +51,7 @@ type Daemon struct {
 	collector *collector.Collector
 	forwarder *forward.Forwarder
 	flows     *flowTally // nil where flows are off
+	manager   manager
 
 	mu      sync.Mutex
 	reading trouble
@@ -76,7 +78,7 @@ func New(cfg config.Config, log *slog.Logger, o Options) (*Daemon, error) {
 	if cfg.SpoolMaxBytes > 0 {
 		options.SpoolDir = filepath.Join(cfg.StateDir, "spool")
 	}
-	d := &Daemon{cfg: cfg, log: log, collector: c}
+	d := &Daemon{cfg: cfg, log: log, collector: c, manager: manager{log: log}}
 	if cfg.Flows != "off" {
 		if d.flows, err = newFlowTally(cfg, log, o); err != nil {
 			return nil, err
@@ -116,12 +118,15 @@ func (d *Daemon) Run(ctx context.Context) error {
 	c.Schedule(d.cfg.Schedule, cron.FuncJob(d.tick))
 	d.log.Info("started", "schedule", d.cfg.ScheduleSpec, "scope", string(d.cfg.Scope), "forward", d.cfg.Forward)
 	d.tick()
+	d.manager.watch(c)
+	d.manager.tell(sd.SdNotifyReady)
 	c.Start() // before flows, which take a moment to open and must not cost a reading
 	if d.flows != nil && d.flows.open() {
 		c.Schedule(d.cfg.FlowsSchedule, cron.FuncJob(func() { d.flows.tick(d.forwarder) }))
 	}
 
 	<-ctx.Done()
+	d.manager.tell(sd.SdNotifyStopping)
 	begin := time.Now()
 	stopped := make(chan []forward.Summary, 1)
 	go func() {
@@ -151,6 +156,7 @@ func (d *Daemon) tick() {
 	}
 	defer d.mu.Unlock()
 	now := time.Now()
+	defer d.manager.begin(now)()
 	d.read(now, d.cfg.Schedule.Next(now))
 }
 
