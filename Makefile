@@ -3,6 +3,7 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ARCHES = amd64 arm64
 NFPM = go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 MODULES = . internal/integration
 
@@ -15,17 +16,20 @@ PACKAGE_VERSION ?= $(shell echo '$(VERSION)' | sed -E 's/^v//; s/^[^0-9]|^[0-9a-
 build:
 	$(BUILD) -o bin/socktally .
 
-build-all:
-	GOARCH=amd64 $(BUILD) -o bin/socktally-linux-amd64 .
-	GOARCH=arm64 $(BUILD) -o bin/socktally-linux-arm64 .
+build-all: $(ARCHES:%=build-%)
 
-# The .deb and the .rpm of both architectures in dist/, the same bytes for the same commit.
+build-%:
+	GOARCH=$* $(BUILD) -o bin/socktally-linux-$* .
+
+# The .deb and the .rpm of both architectures in DIST, the same bytes for the same commit.
 package: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
-package: build-all
-	mkdir -p dist
-	gzip -9nc packaging/man/socktally.1 >dist/socktally.1.gz
-	for arch in amd64 arm64; do for format in deb rpm; do \
-		GOFLAGS= ARCH=$$arch PACKAGE_VERSION='$(PACKAGE_VERSION)' $(NFPM) package -f packaging/nfpm.yaml -p $$format -t dist/ || exit 1; \
+package: export PACKAGE_VERSION := $(PACKAGE_VERSION)
+package: export DIST ?= dist
+package: $(ARCHES:%=build-%)
+	mkdir -p $(DIST)
+	gzip -9nc packaging/man/socktally.1 >$(DIST)/socktally.1.gz
+	for arch in $(ARCHES); do for format in deb rpm; do \
+		GOFLAGS= ARCH=$$arch $(NFPM) package -f packaging/nfpm.yaml -p $$format -t $(DIST)/ || exit 1; \
 	done; done
 
 # With Debian's lintian and rpmlint. What they may find, and why, is in the two files named here.

@@ -19,8 +19,9 @@ var layout = []struct {
 	modules string
 }{
 	{".", "cli", ""},
-	{"cli", "config daemon flows", "github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
+	{"cli", "config daemon doctor flows", "github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
 	{"daemon", "collector config flowmetric flows forward forward/dogstatsd forward/series forward/spool metric networks", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3"},
+	{"doctor", "collector config flowmetric flows metric", "github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"config", "metric networks", "github.com/kelseyhightower/envconfig github.com/robfig/cron/v3"},
 	{"bpf", "", "github.com/cilium/ebpf"},
 	{"dns", "", "golang.org/x/net"},

@@ -37,9 +37,12 @@ func Main(args []string, stdout, stderr io.Writer, version string) int {
 	root.SetArgs(args)
 	err := root.Execute()
 	var usage usageError
+	var findings unwell
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &findings):
+		return int(findings)
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "socktally: %v\n", err)
 		return exitUsage
@@ -70,7 +73,7 @@ func Root(stdout, stderr io.Writer, version string) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newRun(stdout, stderr, version), newOnce(stdout, stderr, version), newFlows(stdout, stderr), newVersion(stdout, version))
+	root.AddCommand(newRun(stdout, stderr, version), newOnce(stdout, stderr, version), newFlows(stdout, stderr), newDoctor(stdout), newVersion(stdout, version))
 	return root
 }
 
