@@ -11,7 +11,7 @@ MODULES = . internal/integration
 # commits after v1.2.0 are 1.2.0+3.gHASH and later, and without a tag it is 0~HASH, before all.
 PACKAGE_VERSION ?= $(shell echo '$(VERSION)' | sed -E 's/^v//; s/^[^0-9]|^[0-9a-f]{7,}/0~&/; s/-([0-9]+)-g/+\1.g/; s/-dirty/+dirty/; s/-/~/; s/-/./g')
 
-.PHONY: build build-all package lint-packages test integration lint generate generate-bpf bench bench-flows ci clean
+.PHONY: build build-all package lint-packages image test integration lint generate generate-bpf bench bench-flows ci clean
 
 build:
 	$(BUILD) -o bin/socktally .
@@ -36,6 +36,17 @@ package: $(ARCHES:%=build-%)
 lint-packages:
 	lintian --fail-on error,warning --suppress-tags-from-file packaging/lintian-exceptions dist/*.deb
 	rpmlint --strict -c packaging/rpmlint.toml dist/*.rpm
+
+# The container image, for this machine's architecture, as socktally:VERSION. No registry has it: push
+# it to one of your own.
+DOCKER ?= docker
+image: export DIST ?= dist
+image: build-$(shell go env GOARCH)
+	rm -rf $(DIST)/image
+	mkdir -p $(DIST)/image/state
+	cp bin/socktally-linux-$(shell go env GOARCH) $(DIST)/image/socktally
+	cp /etc/ssl/certs/ca-certificates.crt $(DIST)/image/
+	$(DOCKER) build -q -t 'socktally:$(subst ~,-,$(subst +,-,$(VERSION)))' -f packaging/container/Dockerfile $(DIST)/image
 
 # Everything that a person can run without root. Tests that need more say why they skip.
 test:

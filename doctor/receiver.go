@@ -92,6 +92,7 @@ func (e *examination) udp(ctx context.Context) {
 	e.find("receiver", Bad, address.String()+": no socket of this host listens there", "start the DogStatsD receiver, or set DD_AGENT_HOST, DD_DOGSTATSD_URL or SOCKTALLY_FORWARD")
 }
 
+// resolve returns the addresses that the sink may use: those of IPv4 if there are any.
 func resolve(ctx context.Context, target string) ([]netip.AddrPort, error) {
 	host, port, err := net.SplitHostPort(target)
 	if err != nil {
@@ -110,6 +111,9 @@ func resolve(ctx context.Context, target string) ([]netip.AddrPort, error) {
 	var all []netip.AddrPort
 	for _, a := range addresses {
 		all = append(all, netip.AddrPortFrom(a.Unmap(), uint16(number)))
+	}
+	if v4 := slices.DeleteFunc(slices.Clone(all), func(a netip.AddrPort) bool { return !a.Addr().Is4() }); len(v4) > 0 {
+		return v4, nil
 	}
 	return all, nil
 }

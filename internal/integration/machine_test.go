@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -194,4 +195,16 @@ func mustRun(t *testing.T, name string, args ...string) string {
 		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
 	}
 	return string(out)
+}
+
+// making is held by who makes: all versions are built in one place.
+var making sync.Mutex
+
+// mustMake makes a target of the project as users do.
+func mustMake(t *testing.T, target string, variables ...string) {
+	t.Helper()
+	needTool(t, "make")
+	making.Lock()
+	defer making.Unlock()
+	mustRun(t, "make", append([]string{"-C", "../..", target}, variables...)...)
 }
