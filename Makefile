@@ -4,6 +4,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ARCHES = amd64 arm64
+# Where packages and the parts of the image go.
+export DIST ?= dist
 NFPM = go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 MODULES = . internal/integration
 
@@ -24,23 +26,21 @@ build-%:
 # The .deb and the .rpm of both architectures in DIST, the same bytes for the same commit.
 package: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 package: export PACKAGE_VERSION := $(PACKAGE_VERSION)
-package: export DIST ?= dist
 package: $(ARCHES:%=build-%)
 	mkdir -p $(DIST)
 	gzip -9nc packaging/man/socktally.1 >$(DIST)/socktally.1.gz
 	for arch in $(ARCHES); do for format in deb rpm; do \
-		GOFLAGS= ARCH=$$arch $(NFPM) package -f packaging/nfpm.yaml -p $$format -t $(DIST)/ || exit 1; \
+		ARCH=$$arch $(NFPM) package -f packaging/nfpm.yaml -p $$format -t $(DIST)/ || exit 1; \
 	done; done
 
 # With Debian's lintian and rpmlint. What they may find, and why, is in the two files named here.
 lint-packages:
-	lintian --fail-on error,warning --suppress-tags-from-file packaging/lintian-exceptions dist/*.deb
-	rpmlint --strict -c packaging/rpmlint.toml dist/*.rpm
+	lintian --fail-on error,warning --suppress-tags-from-file packaging/lintian-exceptions $(DIST)/*.deb
+	rpmlint --strict -c packaging/rpmlint.toml $(DIST)/*.rpm
 
 # The container image, for this machine's architecture, as socktally:VERSION. No registry has it: push
 # it to one of your own.
 DOCKER ?= docker
-image: export DIST ?= dist
 image: build-$(shell go env GOARCH)
 	rm -rf $(DIST)/image
 	mkdir -p $(DIST)/image/state

@@ -146,8 +146,8 @@ func firstProcess(pid int) int {
 	return 0
 }
 
-// cgroupTrees returns where control groups of version 2 are mounted, and the tree that systemd keeps
-// beside it where the others are of version 1.
+// cgroupTrees returns where control groups of version 2 are mounted, and after it the tree that systemd
+// keeps where the others are of version 1.
 func cgroupTrees(t *testing.T) []string {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mounts")
@@ -155,13 +155,18 @@ func cgroupTrees(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	var trees []string
+	found := false
 	for line := range strings.Lines(string(mounts)) {
 		fields := strings.Fields(line)
-		if fields[2] == "cgroup2" || fields[2] == "cgroup" && strings.Contains(fields[3], "name=systemd") {
+		switch {
+		case fields[2] == "cgroup2":
+			trees = slices.Insert(trees, 0, fields[1])
+			found = true
+		case fields[2] == "cgroup" && strings.Contains(fields[3], "name=systemd"):
 			trees = append(trees, fields[1])
 		}
 	}
-	if len(trees) == 0 {
+	if !found {
 		skip(t, "needs control groups of version 2")
 	}
 	return trees

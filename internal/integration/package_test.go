@@ -28,7 +28,10 @@ func makePackages(t *testing.T, version string) string {
 	return dir
 }
 
-// settings are what the administrator of the tests writes.
+// msgNothingToRead is what SIGHUP makes a daemon say that has no table of networks.
+const msgNothingToRead = "there is nothing to read again"
+
+// adminSettings are what the administrator of the tests writes.
 const adminSettings = `# mine
 SOCKTALLY_SCHEDULE=@every 1s
 SOCKTALLY_FLOWS_SCHEDULE="@every 1s"
@@ -194,6 +197,13 @@ func (m *installation) testStart(t *testing.T) {
 func (m *installation) testRestart(t *testing.T) {
 	m.do(t, "systemctl restart socktally")
 	m.readingsGoOn(t)
+	m.do(t, "systemctl reload socktally")
+	eventually(t, func() error {
+		if said := m.do(t, "journalctl --no-pager -u socktally"); !strings.Contains(said, msgNothingToRead) {
+			return fmt.Errorf("the journal lacks %q", msgNothingToRead)
+		}
+		return nil
+	})
 	m.restartsAfter(t, "kill -KILL PID")
 	// Bad settings fail the start and are tried again until they are mended.
 	m.do(t, "mv /etc/socktally/socktally.env /root; echo SOCKTALLY_SCHEDULE=never >/etc/socktally/socktally.env")
@@ -263,6 +273,13 @@ func (m *installation) testFlows(t *testing.T) {
 		}
 		return nil
 	})
+	// It is not well in all: the intake is not there, and the machine has a network namespace of its own.
+	said, _ := m.try("socktally doctor --pid " + m.property(t, "MainPID"))
+	for _, want := range []string{"held: CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN; missing: CAP_SYS_PTRACE", "udp://localhost:8125 is open on this host and has dropped 0 datagrams", "http: "} {
+		if !strings.Contains(said, want) {
+			t.Errorf("doctor does not say %q:\n%s", want, said)
+		}
+	}
 	if said := m.do(t, "systemd-analyze security --no-pager socktally.service | tail -n 1"); said != "" {
 		t.Logf("with flows: %s", said)
 	}
@@ -338,6 +355,9 @@ func (m *installation) testCron(t *testing.T) {
 	m.do(t, "dpkg -i "+m.first+"/*.deb")
 	const sendmail = "#!/bin/sh\n{ echo; cat; } >>/packages/mail\n"
 	if err := os.WriteFile(filepath.Join(m.root, "usr/sbin/sendmail"), []byte(sendmail), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(m.root, "etc/socktally/socktally.env"), []byte(noTagsNoLine+"\n"), 0o640); err != nil {
 		t.Fatal(err)
 	}
 	before := m.readings(t)
