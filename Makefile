@@ -52,11 +52,12 @@ image: build-$(shell go env GOARCH)
 test:
 	go test ./...
 
-# The binary against receivers nobody here wrote, which this builds. What needs root is skipped
-# without it; SOCKTALLY_TEST_PRIVILEGED=1 makes it fail instead. SOAK=60s is CI's soak test.
+# The binary against receivers nobody here wrote, which this builds, and the packages and the image where
+# they are installed. What needs root is skipped without it; SOCKTALLY_TEST_PRIVILEGED=1 makes it fail
+# instead. SOAK=60s is CI's soak test.
 SOAK ?= 10s
 integration:
-	cd internal/integration && go test -v -count=1 -parallel=8 -soak=$(SOAK) ./...
+	cd internal/integration && go test -v -count=1 -timeout=15m -parallel=8 -soak=$(SOAK) ./...
 
 # The tables of metrics and variables, the man page, the completions and the sample settings, from the
 # code that they describe. A test compares them.

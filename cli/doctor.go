@@ -5,13 +5,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"socktally/config"
 	"socktally/daemon"
 	"socktally/doctor"
 )
@@ -54,18 +58,21 @@ func newDoctor(stdout io.Writer) *cobra.Command {
 	cmd.Flags().BoolVar(&o.json, "json", false, "a JSON array of findings instead of text")
 	cmd.Flags().BoolVar(&o.probe, "probe", false, "count flows for --interval, and try DD_API_KEY")
 	cmd.Flags().DurationVar(&o.interval, "interval", defaultInterval, "how long --probe counts flows")
-	cmd.Flags().IntVar(&o.pid, "pid", 0, "look at the capabilities and namespaces of this process, such as the running service, instead of the own")
+	cmd.Flags().IntVar(&o.pid, "pid", 0, "look at what this process, such as the running service, may do and at its environment, instead of the own")
 	return cmd
 }
 
 func (o *doctorOptions) run(stdout io.Writer) error {
-	cfg, err := o.settings.load()
-	if err != nil {
-		return err
-	}
 	process := "self"
 	if o.pid > 0 {
 		process = strconv.Itoa(o.pid)
+		if err := adoptEnvironment(process); err != nil {
+			return err
+		}
+	}
+	cfg, err := o.settings.load()
+	if err != nil {
+		return err
 	}
 	examine := doctor.Options{
 		Proc: "/proc", Sys: "/sys", Process: process, Config: cfg,
@@ -82,6 +89,28 @@ func (o *doctorOptions) run(stdout io.Writer) error {
 	}
 	if code := doctor.ExitCode(findings); code != 0 {
 		return unwell(code)
+	}
+	return nil
+}
+
+// adoptEnvironment takes over the settings in the environment of another process.
+func adoptEnvironment(process string) error {
+	text, err := os.ReadFile(filepath.Join("/proc", process, "environ"))
+	if err != nil {
+		return fmt.Errorf("read environment: %w", err)
+	}
+	ours := map[string]bool{"STATE_DIRECTORY": true}
+	for _, v := range config.Variables() {
+		ours[v.Name] = true
+	}
+	for entry := range strings.SplitSeq(string(text), "\x00") {
+		name, value, _ := strings.Cut(entry, "=")
+		if !ours[name] {
+			continue
+		}
+		if err := os.Setenv(name, value); err != nil {
+			return fmt.Errorf("adopt environment: %s: %w", name, err)
+		}
 	}
 	return nil
 }

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -60,6 +62,30 @@ func TestDoctor(t *testing.T) {
 	}
 	if code, text = run(); !strings.Contains(text, " -> start the DogStatsD receiver") {
 		t.Errorf("exit code %d, no remedy in\n%s", code, text)
+	}
+}
+
+// TestDoctorOfAnotherProcess takes the settings from the environment of a process.
+func TestDoctorOfAnotherProcess(t *testing.T) {
+	other := exec.Command("sleep", "60")
+	other.Env = []string{"SOCKTALLY_SCHEDULE=@hourly", "SOCKTALLY_FLOWS=off", "SOCKTALLY_FORWARD=stdout"}
+	for _, entry := range other.Env {
+		name, _, _ := strings.Cut(entry, "=")
+		t.Setenv(name, "") // and back to what it was, after the test
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = other.Process.Kill()
+		_ = other.Wait()
+	}()
+	var stdout, stderr bytes.Buffer
+	Main([]string{"doctor", "--env-file", os.DevNull, "--pid", strconv.Itoa(other.Process.Pid)}, &stdout, &stderr, "test")
+	for _, want := range []string{"@hourly", "off, by SOCKTALLY_FLOWS", "the standard output"} {
+		if !strings.Contains(stdout.String(), want) {
+			t.Errorf("no %q in\n%s%s", want, stdout.String(), stderr.String())
+		}
 	}
 }
 

@@ -33,7 +33,7 @@ type Finding struct {
 // Options are what Examine looks at. Proc and Sys are where these file systems are mounted.
 type Options struct {
 	Proc, Sys string
-	// Process is the one whose capabilities, filter and namespaces count, "self" or an id.
+	// Process is the one whose capabilities, filter, mounts and sockets count, "self" or an id.
 	Process string
 	Config  config.Config
 	// Flows are the settings of a tally, which Probe takes over Interval. Probe also shows the key to

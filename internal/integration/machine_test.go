@@ -193,9 +193,10 @@ func needRoot(t *testing.T) {
 	}
 }
 
+// mustRun runs a program to its end, with little priority: the soak test beside it reads each second.
 func mustRun(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
+	out, err := exec.Command("nice", append([]string{name}, args...)...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
 	}

@@ -124,13 +124,13 @@ func (m *installation) restartsAfter(t *testing.T, script string) {
 	pid, restarts := m.property(t, "MainPID"), m.number(t, "NRestarts")
 	m.do(t, strings.ReplaceAll(script, "PID", pid))
 	eventually(t, func() error {
-		if state := m.property(t, "ActiveState"); state != "active" || m.property(t, "MainPID") == pid {
-			return fmt.Errorf("the service is %s and its process %s as before", state, pid)
+		if state := m.property(t, "ActiveState"); state != "active" || m.number(t, "NRestarts") <= restarts {
+			return fmt.Errorf("the service is %s and was started again %s times, before %v", state, m.property(t, "NRestarts"), restarts)
 		}
 		return nil
 	})
-	if now := m.number(t, "NRestarts"); now <= restarts {
-		t.Errorf("systemd counts %v restarts, before %v", now, restarts)
+	if now := m.property(t, "MainPID"); now == pid {
+		t.Error("the process is the one before")
 	}
 	m.readingsGoOn(t)
 }
@@ -180,6 +180,9 @@ func (m *installation) testStart(t *testing.T) {
 	status := m.do(t, "cat /proc/"+m.property(t, "MainPID")+"/status")
 	if !strings.Contains(status, "CapEff:\t0000000000000000") || strings.Contains(status, "Uid:\t0") {
 		t.Errorf("the service is root or has capabilities:\n%s", status)
+	}
+	if said, _ := m.try("socktally doctor --pid " + m.property(t, "MainPID")); !strings.Contains(said, "off, by SOCKTALLY_FLOWS") {
+		t.Errorf("doctor does not see that the service has flows off:\n%s", said)
 	}
 	// The limits come from /proc/sys, which a hardening that goes too far hides. Those of the whole kernel
 	// are not visible in the machine's network namespace.
