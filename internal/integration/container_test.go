@@ -22,16 +22,19 @@ const image = "socktally:test"
 const noTagsNoLine = "SOCKTALLY_TAGS=team:net"
 
 // engine is a docker of its own, which touches nothing of this machine's network.
-type engine struct{ socket string }
+type engine struct {
+	socket string
+	group  string // the control group above its containers, which other engines of the test may use too
+}
 
 func startEngine(t *testing.T) engine {
 	t.Helper()
 	needRoot(t)
 	dockerd := needTool(t, "dockerd")
 	dir := shortDir(t)
-	e := engine{dir + "/sock"}
+	e := engine{dir + "/sock", groupOfTest(t)}
 	daemon := start(t, nil, dockerd, "-H", "unix://"+e.socket, "--data-root", dir+"/data", "--exec-root", dir+"/exec", "--pidfile", dir+"/pid",
-		"--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--bridge=none")
+		"--cgroup-parent", "/"+e.group, "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--bridge=none")
 	// It ends what it started, and unmounts.
 	t.Cleanup(func() {
 		daemon.signal(t, syscall.SIGTERM)
@@ -185,14 +188,13 @@ func TestPodman(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Where the trees are of both versions, the engine does not show that of version 2.
-	args := append(podman, "run", "--rm", "--network", "host", "--read-only",
+	tree, _ := cgroupTrees(t)
+	args := append(podman, "run", "--rm", "--network", "host", "--read-only", "--cgroup-parent", "/"+e.group,
 		"--ulimit", "nofile=20000:20000", "--ulimit", "nproc=32768:32768", // not above those of this machine
 		"--cap-drop", "ALL", "--cap-add", "BPF", "--cap-add", "PERFMON", "--cap-add", "NET_ADMIN",
-		"--security-opt", "seccomp="+profile, "--security-opt", "no-new-privileges")
-	for _, tree := range cgroupTrees(t)[:1] {
-		args = append(args, "--volume", tree+":"+tree+":ro")
-	}
+		"--security-opt", "seccomp="+profile, "--security-opt", "no-new-privileges",
+		// Where the trees are of both versions, the engine does not show that of version 2.
+		"--volume", tree+":"+tree+":ro")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -49,15 +49,20 @@ func bootMachine(t *testing.T, root string) *machine {
 	if err := os.WriteFile(filepath.Join(root, "etc/hosts"), []byte("127.0.0.1 localhost\n::1 localhost\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	// systemd may not make the groups of its services in the root of this machine's trees.
+	// systemd may not make the groups of its services in the root of this machine's trees. It wants that
+	// of version 2 and, where that is not the only one, its own.
+	group := groupOfTest(t)
+	two, one := cgroupTrees(t)
 	var procs []string
-	for _, tree := range cgroupTrees(t) {
-		group := filepath.Join(tree, fmt.Sprintf("socktally-test-%d-%s", os.Getpid(), filepath.Base(root)))
-		if err := os.Mkdir(group, 0o755); err != nil {
+	for _, tree := range append(one, two) {
+		if tree != two && filepath.Base(tree) != "systemd" {
+			continue
+		}
+		dir := filepath.Join(tree, group)
+		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { eventually(t, func() error { return removeGroup(group) }) })
-		procs = append(procs, filepath.Join(group, "cgroup.procs"))
+		procs = append(procs, filepath.Join(dir, "cgroup.procs"))
 	}
 	const inGroups = `n=$1; shift; while [ "$n" -gt 0 ]; do echo $$ >"$1"; shift; n=$((n-1)); done; exec "$@"`
 	args := append([]string{"-c", inGroups, "sh", strconv.Itoa(len(procs))}, procs...)
@@ -146,30 +151,43 @@ func firstProcess(pid int) int {
 	return 0
 }
 
-// cgroupTrees returns where control groups of version 2 are mounted, and after it the tree that systemd
-// keeps where the others are of version 1.
-func cgroupTrees(t *testing.T) []string {
+// cgroupTrees returns where control groups of version 2 are mounted, and after it the trees of version 1.
+func cgroupTrees(t *testing.T) (two string, one []string) {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var trees []string
-	found := false
 	for line := range strings.Lines(string(mounts)) {
-		fields := strings.Fields(line)
-		switch {
-		case fields[2] == "cgroup2":
-			trees = slices.Insert(trees, 0, fields[1])
-			found = true
-		case fields[2] == "cgroup" && strings.Contains(fields[3], "name=systemd"):
-			trees = append(trees, fields[1])
+		switch fields := strings.Fields(line); fields[2] {
+		case "cgroup2":
+			two = fields[1]
+		case "cgroup":
+			one = append(one, fields[1])
 		}
 	}
-	if !found {
+	if two == "" {
 		skip(t, "needs control groups of version 2")
 	}
-	return trees
+	return two, one
+}
+
+// groupOfTest returns the name of a control group for what a test starts. It is removed, where it was
+// made, when all that the test starts after this call has ended.
+func groupOfTest(t *testing.T) string {
+	t.Helper()
+	name := fmt.Sprintf("socktally-test-%d-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-"))
+	two, one := cgroupTrees(t)
+	t.Cleanup(func() {
+		eventually(t, func() error {
+			var errs []error
+			for _, tree := range append(one, two) {
+				errs = append(errs, removeGroup(filepath.Join(tree, name)))
+			}
+			return errors.Join(errs...)
+		})
+	})
+	return name
 }
 
 // removeGroup removes a control group and those below it.
