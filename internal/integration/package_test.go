@@ -1,14 +1,12 @@
 package integration
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 )
 
 // exposureBound is how exposed systemd may find the service without flows, of 10.
@@ -350,73 +348,4 @@ func (m *installation) wantNothingLeft(t *testing.T) {
 	if left != "" {
 		t.Errorf("left behind:\n%s", left)
 	}
-}
-
-// testCron puts the sample where the documentation says, and waits for two minutes of a real cron. Its
-// mail goes to a program of the test.
-func (m *installation) testCron(t *testing.T) {
-	m.do(t, "dpkg -i "+m.first+"/*.deb")
-	const sendmail = "#!/bin/sh\n{ echo; cat; } >>/packages/mail\n"
-	if err := os.WriteFile(filepath.Join(m.root, "usr/sbin/sendmail"), []byte(sendmail), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(m.root, "etc/socktally/socktally.env"), []byte(noTagsNoLine+"\n"), 0o640); err != nil {
-		t.Fatal(err)
-	}
-	before := m.readings(t)
-	m.do(t, `cp /usr/share/doc/socktally/examples/cron.d/socktally /etc/cron.d/
-		echo '* * * * * root echo this is mailed' >/etc/cron.d/loud`)
-	for wanted := before + 1; wanted <= before+2; wanted++ {
-		within(t, patience+time.Minute, func() error {
-			if now := m.readings(t); now != wanted {
-				return fmt.Errorf("%v readings, want %v", now, wanted)
-			}
-			return nil
-		})
-	}
-	mail := m.do(t, "cat /packages/mail")
-	if !strings.Contains(mail, "this is mailed") || strings.Contains(mail, "socktally") {
-		t.Errorf("cron mailed\n%s", mail)
-	}
-	if status := m.do(t, "journalctl --no-pager -u cron"); strings.Count(status, "socktally once") < 2 {
-		t.Errorf("cron says\n%s", status)
-	}
-	m.do(t, "rm /etc/cron.d/socktally /etc/cron.d/loud; dpkg -P socktally")
-	m.wantNothingLeft(t)
-}
-
-func (m *installation) testRPM(t *testing.T) {
-	// This machine's rpm knows of no package, and so of no /bin/sh.
-	rpm := "rpm --nodeps --dbpath /packages/rpmdb "
-	m.do(t, "rpm -K --nosignature "+m.first+"/*.rpm; "+rpm+"-ivh "+m.first+"/*.rpm")
-	m.wantState(t, "inactive", "disabled")
-	if said := m.do(t, rpm+"-V socktally"); said != "" {
-		t.Errorf("rpm -V: %s", said)
-	}
-	if err := os.WriteFile(filepath.Join(m.root, "etc/socktally/socktally.env"), []byte(adminSettings), 0o640); err != nil {
-		t.Fatal(err)
-	}
-	m.do(t, "systemctl enable --now socktally")
-	eventually(t, func() error {
-		if out, err := m.try("cd /var/lib/socktally/spool/http && ls | grep -c ."); err != nil || len(out) == 1 && out < "3" {
-			return errors.New("no three readings wait on the disk")
-		}
-		return nil
-	})
-	before, pid := m.kept(t), m.property(t, "MainPID")
-	m.do(t, rpm+"-Uvh "+m.second+"/*.rpm")
-	m.wantState(t, "active", "enabled")
-	if m.property(t, "MainPID") == pid {
-		t.Error("the process of the version before still runs")
-	}
-	m.checkKept(t, secondVersion, before)
-	if said := m.do(t, rpm+"-V socktally || true"); !strings.HasSuffix(said, "c /etc/socktally/socktally.env") || strings.Count(said, "\n") > 0 {
-		t.Errorf("rpm -V: %q, want only the settings to be changed", said)
-	}
-	m.do(t, rpm+"-e socktally")
-	if said, _ := m.try("systemctl is-active socktally"); said != "inactive" {
-		t.Errorf("the service is %s after the removal", said)
-	}
-	// rpm has no purge: state and changed settings stay.
-	m.do(t, "test ! -e /usr/bin/socktally && test -f /etc/socktally/socktally.env.rpmsave && test -d /var/lib/private/socktally/spool")
 }
