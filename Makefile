@@ -3,28 +3,64 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ARCHES = amd64 arm64
+# Where packages and the parts of the image go.
+export DIST ?= dist
+NFPM = go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 MODULES = . internal/integration
 
-.PHONY: build build-all test integration lint generate generate-bpf bench bench-flows bench-api ci clean
+# What dpkg and rpm both sort as meant: v1.2.0 is 1.2.0, v1.2.0-rc1 is 1.2.0~rc1 and earlier, three
+# commits after v1.2.0 are 1.2.0+3.gHASH and later, and without a tag it is 0~HASH, before all.
+PACKAGE_VERSION ?= $(shell echo '$(VERSION)' | sed -E 's/^v//; s/^[^0-9]|^[0-9a-f]{7,}/0~&/; s/-([0-9]+)-g/+\1.g/; s/-dirty/+dirty/; s/-/~/; s/-/./g')
+
+.PHONY: build build-all package lint-packages image test integration lint generate generate-bpf bench bench-flows bench-api ci clean
 
 build:
 	$(BUILD) -o bin/socktally .
 
-build-all:
-	GOARCH=amd64 $(BUILD) -o bin/socktally-linux-amd64 .
-	GOARCH=arm64 $(BUILD) -o bin/socktally-linux-arm64 .
+build-all: $(ARCHES:%=build-%)
+
+build-%:
+	GOARCH=$* $(BUILD) -o bin/socktally-linux-$* .
+
+# The .deb and the .rpm of both architectures in DIST, the same bytes for the same commit.
+package: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+package: export PACKAGE_VERSION := $(PACKAGE_VERSION)
+package: $(ARCHES:%=build-%)
+	mkdir -p $(DIST)
+	gzip -9nc packaging/man/socktally.1 >$(DIST)/socktally.1.gz
+	for arch in $(ARCHES); do for format in deb rpm; do \
+		ARCH=$$arch $(NFPM) package -f packaging/nfpm.yaml -p $$format -t $(DIST)/ || exit 1; \
+	done; done
+
+# With Debian's lintian and rpmlint. What they may find, and why, is in the two files named here.
+lint-packages:
+	lintian --fail-on error,warning --suppress-tags-from-file packaging/lintian-exceptions $(DIST)/*.deb
+	rpmlint --strict -c packaging/rpmlint.toml $(DIST)/*.rpm
+
+# The container image, for this machine's architecture, as socktally:VERSION. No registry has it: push
+# it to one of your own.
+DOCKER ?= docker
+image: build-$(shell go env GOARCH)
+	rm -rf $(DIST)/image
+	mkdir -p $(DIST)/image/state
+	cp bin/socktally-linux-$(shell go env GOARCH) $(DIST)/image/socktally
+	cp /etc/ssl/certs/ca-certificates.crt $(DIST)/image/
+	$(DOCKER) build -q -t 'socktally:$(subst ~,-,$(subst +,-,$(VERSION)))' -f packaging/container/Dockerfile $(DIST)/image
 
 # Everything that a person can run without root. Tests that need more say why they skip.
 test:
 	go test ./...
 
-# The binary against receivers nobody here wrote, which this builds. What needs root is skipped
-# without it; SOCKTALLY_TEST_PRIVILEGED=1 makes it fail instead. SOAK=60s is CI's soak test.
+# The binary against receivers nobody here wrote, which this builds, and the packages and the image where
+# they are installed. What needs root is skipped without it; SOCKTALLY_TEST_PRIVILEGED=1 makes it fail
+# instead. SOAK=60s is CI's soak test.
 SOAK ?= 10s
 integration:
-	cd internal/integration && go test -v -count=1 -parallel=8 -soak=$(SOAK) ./...
+	cd internal/integration && go test -v -count=1 -timeout=15m -parallel=8 -soak=$(SOAK) ./...
 
-# The tables of metrics and variables, from the code that they describe. A test compares them.
+# The tables of metrics and variables, the man page, the completions and the sample settings, from the
+# code that they describe. A test compares them.
 generate:
 	go run ./internal/gendocs
 

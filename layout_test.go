@@ -19,8 +19,9 @@ var layout = []struct {
 	modules string
 }{
 	{".", "cli", ""},
-	{"cli", "config daemon dns flows", "github.com/DataDog/datadog-api-client-go/v2 github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
-	{"daemon", "api collector config flowmetric flows forward forward/dogstatsd forward/series forward/spool metric networks store", "github.com/robfig/cron/v3"},
+	{"cli", "config daemon dns doctor flows", "github.com/DataDog/datadog-api-client-go/v2 github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
+	{"daemon", "api collector config flowmetric flows forward forward/dogstatsd forward/series forward/spool metric networks store", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3"},
+	{"doctor", "collector config flowmetric flows metric", "github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"api", "dns flows", "github.com/DataDog/datadog-api-client-go/v2 golang.org/x/net"},
 	{"config", "metric networks", "github.com/kelseyhightower/envconfig github.com/robfig/cron/v3"},
 	{"bpf", "", "github.com/cilium/ebpf"},
@@ -39,7 +40,7 @@ var layout = []struct {
 	// For tests and generation only; no package above imports these.
 	{"forward/forwardtest", "forward metric", ""},
 	{"internal/bench", "", ""},
-	{"internal/gendocs", "config metric", ""},
+	{"internal/gendocs", "cli config metric", "github.com/spf13/cobra github.com/spf13/pflag"},
 }
 
 const module = "socktally"

@@ -33,13 +33,16 @@ func (e usageError) Unwrap() error { return e.error }
 
 // Main runs the command that args name and returns the exit code.
 func Main(args []string, stdout, stderr io.Writer, version string) int {
-	root := newRoot(stdout, stderr, version)
+	root := Root(stdout, stderr, version)
 	root.SetArgs(args)
 	err := root.Execute()
 	var usage usageError
+	var findings unwell
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &findings):
+		return int(findings)
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "socktally: %v\n", err)
 		return exitUsage
@@ -49,7 +52,8 @@ func Main(args []string, stdout, stderr io.Writer, version string) int {
 	}
 }
 
-func newRoot(stdout, stderr io.Writer, version string) *cobra.Command {
+// Root returns the tree of commands, of which the man page and the completions are made too.
+func Root(stdout, stderr io.Writer, version string) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "socktally",
 		Short:         "Tally a host's sockets and forward the numbers",
@@ -70,7 +74,7 @@ func newRoot(stdout, stderr io.Writer, version string) *cobra.Command {
 		return usageError{fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())}
 	})
 	root.AddCommand(newRun(stdout, stderr, version), newOnce(stdout, stderr, version), newFlows(stdout, stderr),
-		newConnections(stdout, stderr, version), newDNS(stdout, stderr, version), newVersion(stdout, version))
+		newConnections(stdout, stderr, version), newDNS(stdout, stderr, version), newDoctor(stdout), newVersion(stdout, version))
 	return root
 }
 

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	sd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/robfig/cron/v3"
 
 	"socktally/collector"
@@ -54,6 +55,7 @@ type Daemon struct {
 	flows     *flowTally              // nil where flows are off
 	api       atomic.Pointer[readAPI] // nil where there is none, and before Run
 	openStore func(config.Config, *slog.Logger) (recordStore, error)
+	manager   manager
 
 	mu      sync.Mutex
 	reading trouble
@@ -80,7 +82,7 @@ func New(cfg config.Config, log *slog.Logger, o Options) (*Daemon, error) {
 	if cfg.SpoolMaxBytes > 0 {
 		options.SpoolDir = filepath.Join(cfg.StateDir, "spool")
 	}
-	d := &Daemon{cfg: cfg, log: log, collector: c, openStore: o.openStore}
+	d := &Daemon{cfg: cfg, log: log, collector: c, openStore: o.openStore, manager: manager{log: log}}
 	if d.openStore == nil {
 		d.openStore = openStore
 	}
@@ -140,12 +142,15 @@ func (d *Daemon) Run(ctx context.Context) error {
 	c.Schedule(d.cfg.Schedule, cron.FuncJob(d.tick))
 	d.log.Info("started", "schedule", d.cfg.ScheduleSpec, "scope", string(d.cfg.Scope), "forward", d.cfg.Forward)
 	d.tick()
+	d.manager.watch(c)
+	d.manager.tell(sd.SdNotifyReady)
 	c.Start() // before flows, which take a moment to open and must not cost a reading
 	if d.flows != nil && d.flows.open() {
 		c.Schedule(d.cfg.FlowsSchedule, cron.FuncJob(func() { d.flows.tick(d.forwarder) }))
 	}
 
 	<-ctx.Done()
+	d.manager.tell(sd.SdNotifyStopping)
 	begin := time.Now()
 	stopped := make(chan []forward.Summary, 1)
 	go func() {
@@ -180,6 +185,7 @@ func (d *Daemon) tick() {
 	}
 	defer d.mu.Unlock()
 	now := time.Now()
+	defer d.manager.begin(now)()
 	d.read(now, d.cfg.Schedule.Next(now))
 }
 

@@ -95,8 +95,15 @@ func (c *conn) dial(deadline time.Time) error {
 		network = "unix"
 	case "unix":
 		network = "unixgram"
+	case "udp":
+		// A name of both families means IPv4, as to Datadog's own client: that is where a receiver on
+		// localhost listens, and UDP does not say that nobody does on the other.
+		network = "udp4"
 	}
 	nc, err := d.Dial(network, c.target)
+	if c.network == "udp" && err != nil {
+		nc, err = d.Dial(c.network, c.target)
+	}
 	if c.network == "unix" && errors.Is(err, syscall.EPROTOTYPE) {
 		network = "unix"
 		nc, err = d.Dial(network, c.target)

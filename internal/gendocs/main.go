@@ -1,5 +1,6 @@
-// Command gendocs writes what is known about the metrics and the variables where people look for it:
-// metadata.csv, docs/metrics.md, and the tables of README.md and docs/flow-metrics.md. Run it at the top of the repository.
+// Command gendocs writes what is known about the metrics, the variables and the commands where people
+// look for it: metadata.csv, docs/metrics.md, the tables of README.md and docs/flow-metrics.md, and the
+// man page, the completions and the sample settings of packaging/. Run it at the top of the repository.
 package main
 
 import (

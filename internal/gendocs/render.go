@@ -20,7 +20,10 @@ func render(root string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := map[string]string{"metadata.csv": metadata, "docs/metrics.md": metricsPage()}
+	files := map[string]string{"metadata.csv": metadata, "docs/metrics.md": metricsPage(), "packaging/socktally.env": envFile()}
+	if err := renderCommands(files); err != nil {
+		return nil, err
+	}
 	for _, page := range []struct {
 		name     string
 		sections map[string]string // tables by their markers

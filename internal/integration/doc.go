@@ -1,6 +1,7 @@
 // Package integration tests the socktally binary against receivers that nobody here wrote:
 // statsd_exporter by DogStatsD and VictoriaMetrics by HTTP. The tests start the binary as a
-// process and look at it from outside only. Expected values come from the tests' own reading of
+// process and look at it from outside only. The packages are installed in Debians booted by their own
+// systemd, and the image runs under docker and podman. Expected values come from the tests' own reading of
 // /proc.
 //
 // It is a module of its own, so that the receivers, which are tools in its go.mod, add nothing to

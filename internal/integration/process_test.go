@@ -21,14 +21,20 @@ const patience = 30 * time.Second
 // eventually repeats check until it returns nil.
 func eventually(t *testing.T, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	within(t, patience, check)
+}
+
+// within is eventually with a bound of its own.
+func within(t *testing.T, bound time.Duration, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(bound)
 	for {
 		err := check()
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("still after %v: %v", patience, err)
+			t.Fatalf("still after %v: %v", bound, err)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

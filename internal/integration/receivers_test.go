@@ -130,6 +130,12 @@ func (e *exporter) points(t *testing.T) []point {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return exporterPoints(t, page)
+}
+
+// exporterPoints reads the page of an exporter.
+func exporterPoints(t *testing.T, page string) []point {
+	t.Helper()
 	var all []point
 	types := map[string]string{}
 	for line := range strings.Lines(page) {

@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"socktally/config"
+	"socktally/daemon"
+	"socktally/doctor"
+)
+
+// unwell is the exit code of findings, which are printed already.
+type unwell int
+
+func (unwell) Error() string { return "" }
+
+// doctorOptions are the flags of socktally doctor.
+type doctorOptions struct {
+	settings settings
+	json     bool
+	probe    bool
+	interval time.Duration
+	pid      int
+}
+
+func newDoctor(stdout io.Writer) *cobra.Command {
+	var o doctorOptions
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say what this host allows, what is off and why, and what to do about it",
+		Long: "Look at the kernel, the process's capabilities and namespaces, the settings, the receivers and what\n" +
+			"waits on disk, and print one line for each, with one remedy where something is missing.\n" +
+			"--probe also counts flows for --interval and shows DD_API_KEY to the intake.\n" +
+			"The exit code is 0 if all is well, 1 if it works with less, 2 if it does not work.",
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.interval < minInterval {
+				return usageError{fmt.Errorf("--interval %v: want %v or more", o.interval, minInterval)}
+			}
+			if o.pid < 0 {
+				return usageError{fmt.Errorf("--pid %d: want the id of a process", o.pid)}
+			}
+			return o.run(stdout)
+		},
+	}
+	o.settings.flags(cmd)
+	cmd.Flags().BoolVar(&o.json, "json", false, "a JSON array of findings instead of text")
+	cmd.Flags().BoolVar(&o.probe, "probe", false, "count flows for --interval, and try DD_API_KEY")
+	cmd.Flags().DurationVar(&o.interval, "interval", defaultInterval, "how long --probe counts flows")
+	cmd.Flags().IntVar(&o.pid, "pid", 0, "look at what this process, such as the running service, may do and at its environment, instead of the own")
+	return cmd
+}
+
+func (o *doctorOptions) run(stdout io.Writer) error {
+	process := "self"
+	if o.pid > 0 {
+		process = strconv.Itoa(o.pid)
+		if err := adoptEnvironment(process); err != nil {
+			return err
+		}
+	}
+	cfg, err := o.settings.load()
+	if err != nil {
+		return err
+	}
+	examine := doctor.Options{
+		Proc: "/proc", Sys: "/sys", Process: process, Config: cfg,
+		Probe: o.probe, Interval: o.interval, Now: time.Now(),
+	}
+	if cfg.Flows != "off" {
+		examine.Flows = daemon.FlowOptions(cfg)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	findings := doctor.Examine(ctx, examine)
+	if err := printFindings(stdout, findings, o.json); err != nil {
+		return fmt.Errorf("write findings: %w", err)
+	}
+	if code := doctor.ExitCode(findings); code != 0 {
+		return unwell(code)
+	}
+	return nil
+}
+
+// adoptEnvironment takes over the settings in the environment of another process.
+func adoptEnvironment(process string) error {
+	text, err := os.ReadFile(filepath.Join("/proc", process, "environ"))
+	if err != nil {
+		return fmt.Errorf("read environment: %w", err)
+	}
+	ours := map[string]bool{"STATE_DIRECTORY": true}
+	for _, v := range config.Variables() {
+		ours[v.Name] = true
+	}
+	for entry := range strings.SplitSeq(string(text), "\x00") {
+		name, value, _ := strings.Cut(entry, "=")
+		if !ours[name] {
+			continue
+		}
+		if err := os.Setenv(name, value); err != nil {
+			return fmt.Errorf("adopt environment: %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func printFindings(w io.Writer, findings []doctor.Finding, asJSON bool) error {
+	if asJSON {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(findings)
+	}
+	width := 0
+	for _, f := range findings {
+		width = max(width, len(f.Check))
+	}
+	for _, f := range findings {
+		if _, err := fmt.Fprintf(w, "%-4s  %-*s  %s\n", f.State, width, f.Check, f.Text); err != nil {
+			return err
+		}
+		if f.Remedy == "" {
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "%*s  -> %s\n", 6+width, "", f.Remedy); err != nil {
+			return err
+		}
+	}
+	return nil
+}

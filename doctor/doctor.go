@@ -1,0 +1,96 @@
+// Package doctor says what a host allows socktally, what is off and why, and the one thing to do about
+// it. It reads the proc and sys file systems and the settings; only a probe loads the tracer or shows
+// the key to the intake.
+package doctor
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"socktally/config"
+	"socktally/flows"
+)
+
+// State is how a check went.
+type State string
+
+const (
+	OK   State = "ok"
+	Less State = "less" // it works, with less
+	Bad  State = "bad"  // it does not work
+)
+
+// Finding is the result of one check. It holds no secret.
+type Finding struct {
+	Check string `json:"check"`
+	State State  `json:"state"`
+	Text  string `json:"text"`
+	// Remedy is the one thing to do, "" where there is nothing to do.
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// Options are what Examine looks at. Proc and Sys are where these file systems are mounted.
+type Options struct {
+	Proc, Sys string
+	// Process is the one whose capabilities, filter, mounts and sockets count, "self" or an id.
+	Process string
+	Config  config.Config
+	// Flows are the settings of a tally, which Probe takes over Interval. Probe also shows the key to
+	// the intake.
+	Flows    flows.Options
+	Probe    bool
+	Interval time.Duration
+	Now      time.Time
+}
+
+// Examine makes all checks, in the order in which they build on each other.
+func Examine(ctx context.Context, o Options) []Finding {
+	e := examination{Options: o}
+	e.kernel()
+	e.processStatus()
+	e.cgroup()
+	e.namespace()
+	e.sockstat()
+	e.schedule()
+	e.receivers(ctx)
+	e.spool()
+	e.store()
+	if o.Probe && e.flowsOn() {
+		e.tally(ctx)
+	}
+	return e.findings
+}
+
+// ExitCode is 0 if all is well, 1 if it works with less, 2 if it does not work.
+func ExitCode(findings []Finding) int {
+	code := 0
+	for _, f := range findings {
+		switch f.State {
+		case Less:
+			code = max(code, 1)
+		case Bad:
+			code = 2
+		}
+	}
+	return code
+}
+
+// examination gathers the findings.
+type examination struct {
+	Options
+	findings []Finding
+}
+
+func (e *examination) ok(check, text string) { e.find(check, OK, text, "") }
+
+func (e *examination) find(check string, state State, text, remedy string) {
+	e.findings = append(e.findings, Finding{check, state, text, remedy})
+}
+
+func (e *examination) flowsOn() bool { return e.Config.Flows != "off" }
+
+// ofProcess is a path below the process that is looked at.
+func (e *examination) ofProcess(name string) string {
+	return filepath.Join(e.Proc, e.Process, name)
+}

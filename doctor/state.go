@@ -1,0 +1,100 @@
+package doctor
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/robfig/cron/v3"
+	"golang.org/x/sys/unix"
+)
+
+// schedule tells when the next reading and the next tally are due.
+func (e *examination) schedule() {
+	tell := func(check, spec string, s cron.Schedule) {
+		next := s.Next(e.Now)
+		e.ok(check, fmt.Sprintf("%s, next at %s", spec, next.Format(time.RFC3339)))
+	}
+	tell("schedule", e.Config.ScheduleSpec, e.Config.Schedule)
+	if e.flowsOn() {
+		tell("flows schedule", e.Config.FlowsScheduleSpec, e.Config.FlowsSchedule)
+	}
+}
+
+// unreadable is the folder of a spool in which it puts files that it cannot read.
+const unreadable = "unreadable"
+
+// spool looks at what waits for each sink, and whether more could.
+func (e *examination) spool() {
+	if e.Config.SpoolMaxBytes == 0 {
+		e.ok("spool", "off, by SOCKTALLY_SPOOL_MAX_BYTES: what cannot be delivered at once is lost")
+		return
+	}
+	root := filepath.Join(e.Config.StateDir, "spool")
+	if at := nearest(root); unix.Access(at, unix.W_OK) != nil {
+		e.find("spool", Less, at+" cannot be written by this user: what cannot be delivered at once is lost", "give the folder to the user that socktally runs as, or set SOCKTALLY_STATE_DIR")
+	}
+	for _, sink := range e.Config.Forward {
+		folder := filepath.Join(root, sink)
+		if !exists(folder) {
+			e.ok("spool", sink+": nothing waits")
+			continue
+		}
+		files, bytes, aside, oldest := 0, int64(0), 0, e.Now
+		err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			info, err := entry.Info()
+			switch {
+			case err != nil: // delivered just now
+			case filepath.Base(filepath.Dir(path)) == unreadable:
+				aside++
+			case filepath.Ext(path) == ".spool":
+				files, bytes = files+1, bytes+info.Size()
+				if info.ModTime().Before(oldest) {
+					oldest = info.ModTime()
+				}
+			}
+			return nil
+		})
+		text := fmt.Sprintf("%s: %d files of %d bytes wait, at most %d bytes and %v", sink, files, bytes, e.Config.SpoolMaxBytes, e.Config.SpoolMaxAge)
+		if files > 0 {
+			text += fmt.Sprintf(", the oldest since %v", e.Now.Sub(oldest).Round(time.Second))
+		}
+		switch {
+		case err != nil:
+			e.find("spool", Less, sink+": "+err.Error(), "run doctor as root, or as the user that socktally runs as")
+		case aside > 0:
+			e.find("spool", Less, fmt.Sprintf("%s; %d are unreadable", text, aside), "look at "+filepath.Join(folder, unreadable)+" and delete it")
+		default:
+			e.ok("spool", text)
+		}
+	}
+}
+
+// nearest is path or the nearest folder above it that exists.
+func nearest(path string) string {
+	for !exists(path) && path != "/" {
+		path = filepath.Dir(path)
+	}
+	return path
+}
+
+// store looks at the file that the read API answers from.
+func (e *examination) store() {
+	path := filepath.Join(e.Config.StateDir, "socktally.db")
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.Mode().IsRegular():
+		e.ok("store", fmt.Sprintf("%s has %d bytes", path, info.Size()))
+	case err == nil:
+		e.find("store", Less, path+" is no file", "move it away")
+	case os.IsNotExist(err):
+		e.ok("store", "none")
+	default:
+		e.find("store", Less, err.Error(), "run doctor as root, or as the user that socktally runs as")
+	}
+}

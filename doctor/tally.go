@@ -1,0 +1,62 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"socktally/flowmetric"
+	"socktally/flows"
+	"socktally/metric"
+)
+
+// tally counts flows for an interval, and says how, and how many combinations of tags they make.
+func (e *examination) tally(ctx context.Context) {
+	counter, err := flows.Open(e.Flows)
+	if err != nil {
+		e.find("flows", Less, oneLine(err), "see the findings above, or set SOCKTALLY_FLOWS=off")
+		return
+	}
+	defer counter.Close()
+	const remedy = "see the findings above"
+	if why := counter.Refusal(); why != nil {
+		e.find("flows", Less, fmt.Sprintf("counted by %s: %s", counter.Source(), oneLine(why)), remedy)
+	} else if why := counter.UDPRefusal(); why != nil {
+		e.find("flows", Less, fmt.Sprintf("counted by %s: %s", counter.Source(), oneLine(why)), remedy)
+	} else {
+		e.ok("flows", fmt.Sprintf("counted by %s", counter.Source()))
+	}
+
+	began := time.Now()
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(e.Interval):
+	}
+	records, err := counter.Tally(ctx)
+	if err != nil {
+		e.find("contexts", Less, oneLine(err), "try again")
+		return
+	}
+	splitter, err := flowmetric.New(flowmetric.Options{Tags: e.Config.FlowTags, MaxContexts: e.Config.FlowMaxContexts})
+	if err != nil {
+		e.find("contexts", Less, err.Error(), "correct SOCKTALLY_FLOW_TAGS")
+		return
+	}
+	now := time.Now()
+	contexts, combinations := map[string]bool{}, 0.0
+	for _, s := range splitter.Samples(records, now, now.Sub(began)) {
+		if s.Name == metric.FlowCombinations {
+			combinations = s.Value
+		}
+		contexts[s.Name+" "+strings.Join(s.Tags, ",")] = true
+	}
+	text := fmt.Sprintf("%d flows in %v make %.0f combinations of tags and %d contexts (a custom metric each); the budget is %d combinations",
+		len(records), now.Sub(began).Round(time.Second), combinations, len(contexts), e.Config.FlowMaxContexts)
+	if int(combinations) > e.Config.FlowMaxContexts {
+		e.find("contexts", Less, text, "split by less in SOCKTALLY_FLOW_TAGS, or raise SOCKTALLY_FLOW_MAX_CONTEXTS")
+	} else {
+		e.ok("contexts", text)
+	}
+}
