@@ -20,7 +20,7 @@ func (m *installation) testCron(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(m.root, "etc/socktally/socktally.env"), []byte(noTagsNoLine+"\n"), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	before := m.readings(t)
+	before := m.lastReadings(t)
 	m.do(t, `cp /usr/share/doc/socktally/examples/cron.d/socktally /etc/cron.d/
 		echo '* * * * * root echo this is mailed' >/etc/cron.d/loud`)
 	for wanted := before + 1; wanted <= before+2; wanted++ {

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // exposureBound is how exposed systemd may find the service without flows, of 10.
@@ -101,6 +102,20 @@ func (m *installation) points(t *testing.T) []point {
 func (m *installation) readings(t *testing.T) float64 {
 	t.Helper()
 	return sum(find(m.points(t), "socktally_readings"))
+}
+
+// lastReadings returns how many readings the receiver has when no more come, after the service has ended.
+func (m *installation) lastReadings(t *testing.T) (last float64) {
+	t.Helper()
+	eventually(t, func() error {
+		before := m.readings(t)
+		time.Sleep(time.Second) // the receiver takes in what it got five times a second
+		if last = m.readings(t); last != before {
+			return fmt.Errorf("%v readings, a second before %v", last, before)
+		}
+		return nil
+	})
+	return last
 }
 
 // readingsGoOn waits until the receiver has more readings than now.
@@ -241,7 +256,7 @@ func (m *installation) testWatchdog(t *testing.T) {
 // testTimer has the other way to run it, which takes the place of a crontab.
 func (m *installation) testTimer(t *testing.T) {
 	m.do(t, "systemctl stop socktally")
-	before := m.readings(t)
+	before := m.lastReadings(t)
 	m.do(t, "systemctl start socktally-once.service")
 	eventually(t, func() error {
 		if now := m.readings(t); now != before+1 {
