@@ -28,6 +28,25 @@ type readAPI struct {
 	stats  store.Stats // of the last samples
 }
 
+// startAPI serves the API until ctx ends. Should it end by itself, end gets the reason. What is returned
+// is closed when it is served no more.
+func (d *Daemon) startAPI(ctx context.Context, end context.CancelCauseFunc) (<-chan struct{}, error) {
+	served := make(chan struct{})
+	if d.cfg.API.Address.Network == "" {
+		close(served)
+		return served, nil
+	}
+	a, err := d.openAPI()
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(served)
+		end(a.serve(ctx))
+	}()
+	return served, nil
+}
+
 // openAPI binds the address, and then opens the store.
 func (d *Daemon) openAPI() (*readAPI, error) {
 	a := &readAPI{log: d.log, cfg: d.cfg.API}

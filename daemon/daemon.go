@@ -124,19 +124,10 @@ func newSink(name string, cfg config.Config, o Options) (forward.Sink, error) {
 func (d *Daemon) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	served := make(chan struct{})
-	if d.cfg.API.Address.Network == "" {
-		close(served)
-	} else {
-		a, err := d.openAPI()
-		if err != nil {
-			d.forwarder.Close(0)
-			return err
-		}
-		go func() {
-			defer close(served)
-			cancel(a.serve(ctx))
-		}()
+	served, err := d.startAPI(ctx, cancel)
+	if err != nil {
+		d.forwarder.Close(0)
+		return err
 	}
 	c := cron.New(cron.WithLogger(cron.DiscardLogger))
 	c.Schedule(d.cfg.Schedule, cron.FuncJob(d.tick))

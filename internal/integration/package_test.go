@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -38,6 +39,7 @@ SOCKTALLY_FLOW_TAGS=direction,protocol,service,remote,server_port,source
 SOCKTALLY_TAGS=team:net
 SOCKTALLY_FORWARD=dogstatsd,http
 SOCKTALLY_HTTP_URL=http://127.0.0.1:9
+SOCKTALLY_LISTEN=127.0.0.1:8127
 `
 
 // TestPackages installs the packages in a booted Debian, as its users do.
@@ -307,8 +309,31 @@ func (m *installation) kept(t *testing.T) []string {
 	return strings.Fields(m.do(t, "cd /var/lib/socktally/spool/http && ls | head -n 3"))
 }
 
+// opened asks the API how many connections to the receiver were opened in the last hour.
+func (m *installation) opened(t *testing.T) (n int64) {
+	t.Helper()
+	said := m.do(t, "socktally connections --json --from '1h ago' --group-by server_port --filter server_port:9102")
+	var answer struct {
+		Data []struct {
+			Attributes struct {
+				Opened int64 `json:"tcp_established_connections"`
+			} `json:"attributes"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal([]byte(said), &answer); err != nil {
+		t.Fatalf("the API says %s: %v", said, err)
+	}
+	for _, row := range answer.Data {
+		n += row.Attributes.Opened
+	}
+	return n
+}
+
 func (m *installation) testUpgrade(t *testing.T) {
-	before := m.kept(t)
+	before, opened := m.kept(t), m.opened(t)
+	if opened == 0 {
+		t.Error("the API knows of no connection")
+	}
 	if len(before) != 3 {
 		t.Fatalf("%d readings wait on the disk, want state for an upgrade to keep", len(before))
 	}
@@ -327,6 +352,9 @@ func (m *installation) testUpgrade(t *testing.T) {
 	m.checkKept(t, secondVersion, before)
 	m.do(t, "systemctl enable --now socktally")
 	m.readingsGoOn(t)
+	if now := m.opened(t); now < opened {
+		t.Errorf("the API knows of %d connections, before the upgrades of %d", now, opened)
+	}
 }
 
 // checkKept holds the machine to a version, the administrator's settings and readings that wait.
