@@ -92,37 +92,22 @@ func percentiles(l *dns.Latency) *percentilesJSON {
 // MarshalJSON gives one flat object, but for the percentiles of the latencies, in microseconds.
 func (r DNSRecord) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
-		Protocol          string           `json:"protocol"`
-		ClientIP          string           `json:"client_ip"`
-		ClientPID         uint32           `json:"client_pid"`
-		ClientProcess     string           `json:"client_process"`
-		ClientService     string           `json:"client_service"`
-		ClientContainerID string           `json:"client_container_id"`
-		ClientPodUID      string           `json:"client_pod_uid"`
-		ServerIP          string           `json:"server_ip"`
-		ServerPort        uint16           `json:"server_port"`
-		ServerPID         uint32           `json:"server_pid"`
-		ServerProcess     string           `json:"server_process"`
-		ServerService     string           `json:"server_service"`
-		ServerContainerID string           `json:"server_container_id"`
-		ServerPodUID      string           `json:"server_pod_uid"`
-		Query             string           `json:"dns_query"`
-		Type              string           `json:"dns_qtype"`
-		Requests          uint64           `json:"dns_total_requests"`
-		Successes         uint64           `json:"dns_successful_responses"`
-		FailedResponses   uint64           `json:"dns_failed_responses"`
-		NXDomain          uint64           `json:"dns_responses.nxdomain"`
-		ServFail          uint64           `json:"dns_responses.servfail"`
-		Other             uint64           `json:"dns_responses.other"`
-		Timeouts          uint64           `json:"dns_timeouts"`
-		Failures          uint64           `json:"dns_failures"`
-		SuccessLatency    *percentilesJSON `json:"dns_success_latency_percentile,omitempty"`
-		FailureLatency    *percentilesJSON `json:"dns_failure_latency_percentile,omitempty"`
+		Protocol string `json:"protocol"`
+		endsJSON
+		Query           string           `json:"dns_query"`
+		Type            string           `json:"dns_qtype"`
+		Requests        uint64           `json:"dns_total_requests"`
+		Successes       uint64           `json:"dns_successful_responses"`
+		FailedResponses uint64           `json:"dns_failed_responses"`
+		NXDomain        uint64           `json:"dns_responses.nxdomain"`
+		ServFail        uint64           `json:"dns_responses.servfail"`
+		Other           uint64           `json:"dns_responses.other"`
+		Timeouts        uint64           `json:"dns_timeouts"`
+		Failures        uint64           `json:"dns_failures"`
+		SuccessLatency  *percentilesJSON `json:"dns_success_latency_percentile,omitempty"`
+		FailureLatency  *percentilesJSON `json:"dns_failure_latency_percentile,omitempty"`
 	}{
-		r.Protocol, ipString(r.Client.Addr), r.Client.Owner.PID, r.Client.Owner.Process, r.Client.Owner.Service,
-		r.Client.Owner.ContainerID, r.Client.Owner.PodUID,
-		ipString(r.Server.Addr), r.Server.Port, r.Server.Owner.PID, r.Server.Owner.Process, r.Server.Owner.Service,
-		r.Server.Owner.ContainerID, r.Server.Owner.PodUID,
+		r.Protocol, endsOf(&r.Client, &r.Server),
 		r.Name, r.Type, r.Requests, r.Successes, r.FailedResponses(), r.NXDomain, r.ServFail, r.OtherFailures,
 		r.Timeouts, r.Failures(), percentiles(&r.SuccessLatency), percentiles(&r.FailureLatency),
 	})

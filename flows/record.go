@@ -105,32 +105,45 @@ type Record struct {
 // Overflow says whether the record sums flows that found no room of their own.
 func (r Record) Overflow() bool { return !r.Server.Addr.IsValid() }
 
+// endsJSON are both ends of a record.
+type endsJSON struct {
+	ClientIP          string `json:"client_ip"`
+	ClientPort        uint16 `json:"client_port"`
+	ClientPID         uint32 `json:"client_pid"`
+	ClientProcess     string `json:"client_process"`
+	ClientService     string `json:"client_service"`
+	ClientContainerID string `json:"client_container_id"`
+	ClientPodUID      string `json:"client_pod_uid,omitempty"`
+	ServerIP          string `json:"server_ip"`
+	ServerPort        uint16 `json:"server_port"`
+	ServerPID         uint32 `json:"server_pid"`
+	ServerProcess     string `json:"server_process"`
+	ServerService     string `json:"server_service"`
+	ServerContainerID string `json:"server_container_id"`
+	ServerPodUID      string `json:"server_pod_uid,omitempty"`
+}
+
+func endsOf(client, server *Endpoint) endsJSON {
+	c, s := &client.Owner, &server.Owner
+	return endsJSON{
+		ipString(client.Addr), client.Port, c.PID, c.Process, c.Service, c.ContainerID, c.PodUID,
+		ipString(server.Addr), server.Port, s.PID, s.Process, s.Service, s.ContainerID, s.PodUID,
+	}
+}
+
 // recordJSON is a record as one flat object.
 type recordJSON struct {
-	Protocol            string    `json:"protocol"`
-	Family              string    `json:"family"`
-	Source              Source    `json:"source"`
-	Direction           Direction `json:"direction"`
-	ClientIP            string    `json:"client_ip"`
-	ClientPort          uint16    `json:"client_port"`
-	ClientPID           uint32    `json:"client_pid"`
-	ClientProcess       string    `json:"client_process"`
-	ClientService       string    `json:"client_service"`
-	ClientContainerID   string    `json:"client_container_id"`
-	ClientPodUID        string    `json:"client_pod_uid,omitempty"`
-	ServerIP            string    `json:"server_ip"`
-	ServerPort          uint16    `json:"server_port"`
-	ServerPID           uint32    `json:"server_pid"`
-	ServerProcess       string    `json:"server_process"`
-	ServerService       string    `json:"server_service"`
-	ServerContainerID   string    `json:"server_container_id"`
-	ServerPodUID        string    `json:"server_pod_uid,omitempty"`
-	ServerDomain        string    `json:"server_domain,omitempty"`
-	BytesSentByClient   uint64    `json:"bytes_sent_by_client"`
-	BytesSentByServer   uint64    `json:"bytes_sent_by_server"`
-	PacketsSentByClient uint64    `json:"packets_sent_by_client"`
-	PacketsSentByServer uint64    `json:"packets_sent_by_server"`
-	*tcpJSON                      // nil for other protocols
+	Protocol  string    `json:"protocol"`
+	Family    string    `json:"family"`
+	Source    Source    `json:"source"`
+	Direction Direction `json:"direction"`
+	endsJSON
+	ServerDomain        string `json:"server_domain,omitempty"`
+	BytesSentByClient   uint64 `json:"bytes_sent_by_client"`
+	BytesSentByServer   uint64 `json:"bytes_sent_by_server"`
+	PacketsSentByClient uint64 `json:"packets_sent_by_client"`
+	PacketsSentByServer uint64 `json:"packets_sent_by_server"`
+	*tcpJSON                   // nil for other protocols
 }
 
 // tcpJSON is what only TCP has.
@@ -154,10 +167,7 @@ type tcpJSON struct {
 func (r Record) MarshalJSON() ([]byte, error) {
 	out := recordJSON{
 		r.Protocol, r.Family, r.Source, r.Direction,
-		ipString(r.Client.Addr), r.Client.Port, r.Client.Owner.PID, r.Client.Owner.Process,
-		r.Client.Owner.Service, r.Client.Owner.ContainerID, r.Client.Owner.PodUID,
-		ipString(r.Server.Addr), r.Server.Port, r.Server.Owner.PID, r.Server.Owner.Process,
-		r.Server.Owner.Service, r.Server.Owner.ContainerID, r.Server.Owner.PodUID, r.ServerDomain,
+		endsOf(&r.Client, &r.Server), r.ServerDomain,
 		r.BytesSentByClient, r.BytesSentByServer, r.PacketsSentByClient, r.PacketsSentByServer,
 		nil,
 	}
