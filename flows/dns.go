@@ -2,30 +2,21 @@ package flows
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
 	"socktally/bpf"
 	"socktally/dns"
 )
 
-const (
-	// dnsLook is how often copies of packets are looked for, where there are not so many that the
-	// programs call.
-	dnsLook = 100 * time.Millisecond
-	// dnsExpiry is how often queries without an answer are looked for.
-	dnsExpiry = time.Second
-)
+// dnsExpiry is how often queries without an answer are looked for.
+const dnsExpiry = time.Second
 
 // dnsSocket is whose socket showed a query: mostly the client's, the server's where the client is
 // on another host.
@@ -34,88 +25,44 @@ type dnsSocket struct {
 	isServer bool
 }
 
-// dnsTracer reads copies of DNS packets. Its loop runs from start to close.
+// dnsTracer reads copies of DNS packets.
 type dnsTracer struct {
-	reader *ringbuf.Reader
-	ports  []uint16
-	loop   sync.WaitGroup
-	// drained gets a word each time that the ring was emptied because somebody asked for it.
-	drained chan struct{}
+	packets *ring
+	ports   []uint16
 
 	mu      sync.Mutex
 	tallier *dns.Tallier[dnsSocket]
-	// failed ends the loop.
-	failed error
+	expired uint64 // when queries without an answer were last looked for
 }
 
-func newDNSTracer(ring *ebpf.Map, o Options) (*dnsTracer, error) {
-	reader, err := ringbuf.NewReader(ring)
-	if err != nil {
-		return nil, fmt.Errorf("read DNS packets: %w", err)
-	}
+func newDNSTracer(packets *ebpf.Map, o Options) (*dnsTracer, error) {
 	d := &dnsTracer{
-		reader:  reader,
 		ports:   o.DNSPorts,
-		drained: make(chan struct{}, 1),
 		tallier: dns.New[dnsSocket](dns.Options{Timeout: o.DNSTimeout, MaxNames: o.DNSMaxNames}),
 	}
-	d.loop.Go(d.run)
+	var err error
+	if d.packets, err = newRing(packets, d.add); err != nil {
+		return nil, fmt.Errorf("read DNS packets: %w", err)
+	}
 	return d, nil
 }
 
-func (d *dnsTracer) run() {
-	var record ringbuf.Record
-	expired := monotonic()
-	for {
-		began := monotonic()
-		d.reader.SetDeadline(time.Now().Add(dnsLook))
-		err := d.readAll(&record)
-		switch {
-		case errors.Is(err, ringbuf.ErrFlushed):
-			select {
-			case d.drained <- struct{}{}:
-			default:
-			}
-		case !errors.Is(err, os.ErrDeadlineExceeded):
-			d.mu.Lock()
-			d.failed = err
-			d.mu.Unlock()
-			close(d.drained)
-			return
-		}
-		if began-expired >= uint64(dnsExpiry) {
-			d.mu.Lock()
-			d.tallier.Expire(began)
-			d.mu.Unlock()
-			expired = began
-		}
-	}
-}
-
-// readAll reads until there is nothing more, and returns why it looked: the deadline, or a call.
-func (d *dnsTracer) readAll(record *ringbuf.Record) error {
-	for {
-		if err := d.reader.ReadInto(record); err != nil {
-			return err
-		}
-		d.mu.Lock()
-		d.add(record.RawSample)
-		d.mu.Unlock()
-	}
-}
-
-var dnsHeader = binary.Size(bpf.UdpDnsPacket{})
-
 func (d *dnsTracer) add(sample []byte) {
 	var p bpf.UdpDnsPacket
-	if n, err := binary.Decode(sample, binary.NativeEndian, &p); err != nil || len(sample)-n < int(p.Size) {
+	payload, ok := decode(sample, &p)
+	if !ok || len(payload) < int(p.Size) {
 		return // not what the programs write
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p.Time > d.expired+uint64(dnsExpiry) {
+		d.expire(p.Time)
 	}
 	local := netip.AddrPortFrom(address(p.Tuple.Local), p.Tuple.LocalPort)
 	remote := netip.AddrPortFrom(address(p.Tuple.Remote), p.Tuple.RemotePort)
 	packet := dns.Packet[dnsSocket]{
 		Time: p.Time, Client: local, Server: remote, NetNS: p.Netns, FromClient: p.Out != 0,
-		TCP: p.IsTcp != 0, Payload: sample[dnsHeader:][:p.Size],
+		TCP: p.IsTcp != 0, Payload: payload[:p.Size],
 	}
 	packet.Owner.owner = owned{pid: p.Pid, netns: p.Netns, life: p.Life, cgroup: p.Cgroup, comm: p.Comm}
 	if packet.TCP {
@@ -146,24 +93,19 @@ func (d *dnsTracer) isServer(p *bpf.UdpDnsPacket) bool {
 
 // catchUp returns when all packets that have passed are tallied. Only one may call it at a time.
 func (d *dnsTracer) catchUp(ctx context.Context) error {
-	select { // the word for one who did not wait for it
-	case <-d.drained:
-	default:
-	}
-	if err := d.reader.Flush(); err != nil {
+	now := monotonic()
+	if err := d.packets.catchUp(ctx); err != nil {
 		return fmt.Errorf("read DNS packets: %w", err)
-	}
-	select {
-	case <-d.drained:
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.failed != nil {
-		return fmt.Errorf("read DNS packets: %w", d.failed)
-	}
+	d.expire(now)
 	return nil
+}
+
+func (d *dnsTracer) expire(now uint64) {
+	d.tallier.Expire(now)
+	d.expired = now
 }
 
 func (d *dnsTracer) take() map[dns.Key[dnsSocket]]*dns.Counts {
@@ -189,9 +131,7 @@ func (d *dnsTracer) losses() dns.Losses {
 }
 
 func (d *dnsTracer) close() error {
-	err := d.reader.Close()
-	d.loop.Wait()
-	return err
+	return d.packets.close()
 }
 
 // monotonic is the clock that the kernel stamps packets by.
