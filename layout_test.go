@@ -20,7 +20,7 @@ var layout = []struct {
 }{
 	{".", "cli", ""},
 	{"cli", "config daemon dns doctor flows", "github.com/DataDog/datadog-api-client-go/v2 github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
-	{"daemon", "api collector config flowmetric flows forward forward/dogstatsd forward/series forward/spool metric networks store", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3"},
+	{"daemon", "api collector config flowmetric flows forward forward/dogstatsd forward/series forward/spool metric networks store", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"doctor", "collector config flowmetric flows metric", "github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"api", "dns flows", "github.com/DataDog/datadog-api-client-go/v2 golang.org/x/net"},
 	{"config", "metric networks", "github.com/kelseyhightower/envconfig github.com/robfig/cron/v3"},

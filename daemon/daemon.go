@@ -133,6 +133,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	c.Schedule(d.cfg.Schedule, cron.FuncJob(d.tick))
 	d.log.Info("started", "schedule", d.cfg.ScheduleSpec, "scope", string(d.cfg.Scope), "forward", d.cfg.Forward)
 	d.tick()
+	forgetStart()
 	d.manager.watch(c)
 	d.manager.tell(sd.SdNotifyReady)
 	c.Start() // before flows, which take a moment to open and must not cost a reading

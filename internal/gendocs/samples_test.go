@@ -16,6 +16,12 @@ func TestSampleSettings(t *testing.T) {
 	for _, v := range config.Variables() {
 		t.Setenv(v.Name, "")
 	}
+	for _, entry := range os.Environ() { // those of the tests are nothing that socktally knows
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "SOCKTALLY_TEST_") {
+			t.Setenv(name, "") // puts it back afterwards
+			os.Unsetenv(name)
+		}
+	}
 	text := regexp.MustCompile(`(?m)^#([A-Z_]+=)`).ReplaceAllString(envFile(), "$1")
 	path := filepath.Join(t.TempDir(), "socktally.env")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
