@@ -76,8 +76,13 @@ func endField(end func(*view) *flows.Endpoint, here func(*view) string, name str
 	return field{owner: func(v *view) *flows.Owner { return &end(v).Owner }, tagKey: name}
 }
 
-// namePattern is what a name may look like: the key of a tag, with its side before it.
-var namePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_./-]{0,199}$`)
+// namePattern is what a name may look like: the key of a tag, with its side before it. It says nothing of
+// the length, which as a pattern costs every start of the program half a millisecond.
+var namePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_./-]*$`)
+
+const maxName = 200
+
+func couldBeName(s string) bool { return len(s) <= maxName && namePattern.MatchString(s) }
 
 const acceptedNames = "client_ or server_ with service, env, version, process, pid, container_id, pod_uid, host, ip, port or the key of a tag; " +
 	"network.client.ip, network.server.ip, protocol"
@@ -106,7 +111,7 @@ func (f fields) named(name string) (field, error) {
 }
 
 func (f fields) find(name string) (field, bool) {
-	if !namePattern.MatchString(name) || name == ungrouped {
+	if !couldBeName(name) || name == ungrouped {
 		return field{}, false
 	}
 	hostIf := func(here func(*view) bool) func(*view) string {

@@ -124,7 +124,7 @@ func (p *parser) word() {
 		case isSpace(c) || c == '(' || c == ')' || c == ',':
 			p.token.value = pattern{b.String(), quoted}
 			return
-		case c == ':' && !p.token.hasName && !quoted && namePattern.MatchString(b.String()):
+		case c == ':' && !p.token.hasName && !quoted && couldBeName(b.String()):
 			p.token.name, p.token.hasName = b.String(), true
 			b.Reset()
 			p.pos++
