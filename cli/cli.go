@@ -57,7 +57,8 @@ func Root(stdout, stderr io.Writer, version string) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "socktally",
 		Short:         "Tally a host's sockets and forward the numbers",
-		Long:          "socktally reads the kernel's socket counters on a schedule and forwards them by DogStatsD or HTTP.",
+		Long:          "socktally reads the kernel's socket counters on a schedule, counts who talks to whom, forwards both by\n" +
+			"DogStatsD or HTTP, and answers Datadog's Cloud Network Monitoring API from what it keeps.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
