@@ -55,9 +55,9 @@ func Main(args []string, stdout, stderr io.Writer, version string) int {
 // Root returns the tree of commands, of which the man page and the completions are made too.
 func Root(stdout, stderr io.Writer, version string) *cobra.Command {
 	root := &cobra.Command{
-		Use:           "socktally",
-		Short:         "Tally a host's sockets and forward the numbers",
-		Long:          "socktally reads the kernel's socket counters on a schedule, counts who talks to whom, forwards both by\n" +
+		Use:   "socktally",
+		Short: "Tally a host's sockets and forward the numbers",
+		Long: "socktally reads the kernel's socket counters on a schedule, counts who talks to whom, forwards both by\n" +
 			"DogStatsD or HTTP, and answers Datadog's Cloud Network Monitoring API from what it keeps.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
