@@ -36,7 +36,7 @@ func TestObjectsHoldThePrograms(t *testing.T) {
 		programs []string
 	}{
 		{LoadFlows, []string{
-			FlowsProgSocketOpened, FlowsProgSocketChanged, FlowsProgWalk, FlowsProgSeedFiles, FlowsProgSeedTcp,
+			FlowsProgSocketOpened, FlowsProgSocketChanged, FlowsProgSocketChangedAgain, FlowsProgWalk, FlowsProgSeedFiles, FlowsProgSeedTcp,
 		}},
 		{LoadUdp, []string{UdpProgUdpSocketMade, UdpProgPacketSent, UdpProgPacketReceived, UdpProgSeedUdpFiles}},
 	} {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Dual MIT/GPL
 /*
  * Counts TCP flows from what the kernel counts anyway. Nothing runs for a send, a receive or a
- * packet: two programs run when a socket changes state, one walks the live sockets once an interval.
+ * packet: some programs run when a socket changes state, one walks the live sockets once an interval.
  *
  * Exactness rests on one rule. A socket's counts are taken from it by differences to a baseline in
  * its storage, and a baseline is moved by exactly one atomic operation: the walk's compare-and-swap,
@@ -135,13 +135,13 @@ static __always_inline void establish(struct sock *sk, struct tcp_sock *tp, int 
 {
 	struct tracked *t = storage_from_birth(sk, oldstate);
 
-	if (!t)
+	if (!t || t->origin)
 		return;
 	t->origin = origin_of(tp);
 	meet(tp, t);
 }
 
-static __always_inline void finish(struct sock *sk, struct tcp_sock *tp, int oldstate)
+static __always_inline void finish(struct sock *sk, struct tcp_sock *tp, int oldstate, bool again)
 {
 	struct flow delta = {};
 	struct flow_key key = {};
@@ -154,7 +154,7 @@ static __always_inline void finish(struct sock *sk, struct tcp_sock *tp, int old
 	else
 		t = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	if (!t) {
-		if (oldstate != TCP_SYN_SENT && seeding == SEED_DONE)
+		if (oldstate != TCP_SYN_SENT && seeding == SEED_DONE && !again)
 			lose(LOSS_UNTRACKED);
 		return;
 	}
@@ -170,11 +170,7 @@ static __always_inline void finish(struct sock *sk, struct tcp_sock *tp, int old
 	fold(&key, &delta);
 }
 
-/*
- * The two programs on one tracepoint keep out of each other's way. The kernel runs a tracing program
- * once at a time on a CPU: an event in an interrupt is not shown to a program that the interrupt
- * stopped. Only this one takes long while interrupts are on, and no interrupt needs it.
- */
+/* In process context, and so never in the way of itself. */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(socket_opened, struct sock *sk, int oldstate, int newstate)
 {
@@ -186,8 +182,7 @@ int BPF_PROG(socket_opened, struct sock *sk, int oldstate, int newstate)
 	return 0;
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(socket_changed, struct sock *sk, int oldstate, int newstate)
+static __always_inline int change(struct sock *sk, int oldstate, int newstate, bool again)
 {
 	struct tcp_sock *tp;
 
@@ -199,10 +194,27 @@ int BPF_PROG(socket_changed, struct sock *sk, int oldstate, int newstate)
 	if (!tp || !in_scope(sk))
 		return 0;
 	if (newstate == TCP_CLOSE)
-		finish(sk, tp, oldstate);
+		finish(sk, tp, oldstate, again);
 	else
 		establish(sk, tp, oldstate);
 	return 0;
+}
+
+/*
+ * The kernel runs a tracing program once at a time on a CPU: what happens in an interrupt of it is not
+ * shown to it. So there are two that do the same, one after the other. An interrupt of the one is shown
+ * to the other, and what both are shown is done once.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(socket_changed, struct sock *sk, int oldstate, int newstate)
+{
+	return change(sk, oldstate, newstate, 0);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(socket_changed_again, struct sock *sk, int oldstate, int newstate)
+{
+	return change(sk, oldstate, newstate, 1);
 }
 
 /* A walk reads without the socket's lock, so it may see a byte that the lock's holder is about to

@@ -147,28 +147,29 @@ type FlowsTracked struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FlowsMapFlows          = "flows"
-	FlowsMapHandshakes     = "handshakes"
-	FlowsMapHolders        = "holders"
-	FlowsMapKnownProcesses = "known_processes"
-	FlowsMapListeners      = "listeners"
-	FlowsMapLosses         = "losses"
-	FlowsMapProcesses      = "processes"
-	FlowsMapSockets        = "sockets"
-	FlowsProgSeedFiles     = "seed_files"
-	FlowsProgSeedTcp       = "seed_tcp"
-	FlowsProgSocketChanged = "socket_changed"
-	FlowsProgSocketOpened  = "socket_opened"
-	FlowsProgWalk          = "walk"
-	FlowsVarCountsRtos     = "counts_rtos"
-	FlowsVarOnlyNetns      = "only_netns"
-	FlowsVarSeeding        = "seeding"
-	FlowsVarUnusedFlow     = "unused_flow"
-	FlowsVarUnusedFlowKey  = "unused_flow_key"
-	FlowsVarUnusedLoss     = "unused_loss"
-	FlowsVarUnusedProcess  = "unused_process"
-	FlowsVarUnusedRole     = "unused_role"
-	FlowsVarUnusedSeedPass = "unused_seed_pass"
+	FlowsMapFlows               = "flows"
+	FlowsMapHandshakes          = "handshakes"
+	FlowsMapHolders             = "holders"
+	FlowsMapKnownProcesses      = "known_processes"
+	FlowsMapListeners           = "listeners"
+	FlowsMapLosses              = "losses"
+	FlowsMapProcesses           = "processes"
+	FlowsMapSockets             = "sockets"
+	FlowsProgSeedFiles          = "seed_files"
+	FlowsProgSeedTcp            = "seed_tcp"
+	FlowsProgSocketChanged      = "socket_changed"
+	FlowsProgSocketChangedAgain = "socket_changed_again"
+	FlowsProgSocketOpened       = "socket_opened"
+	FlowsProgWalk               = "walk"
+	FlowsVarCountsRtos          = "counts_rtos"
+	FlowsVarOnlyNetns           = "only_netns"
+	FlowsVarSeeding             = "seeding"
+	FlowsVarUnusedFlow          = "unused_flow"
+	FlowsVarUnusedFlowKey       = "unused_flow_key"
+	FlowsVarUnusedLoss          = "unused_loss"
+	FlowsVarUnusedProcess       = "unused_process"
+	FlowsVarUnusedRole          = "unused_role"
+	FlowsVarUnusedSeedPass      = "unused_seed_pass"
 )
 
 // LoadFlows returns the embedded CollectionSpec for Flows.
@@ -213,11 +214,12 @@ type FlowsSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowsProgramSpecs struct {
-	SeedFiles     *ebpf.ProgramSpec `ebpf:"seed_files"`
-	SeedTcp       *ebpf.ProgramSpec `ebpf:"seed_tcp"`
-	SocketChanged *ebpf.ProgramSpec `ebpf:"socket_changed"`
-	SocketOpened  *ebpf.ProgramSpec `ebpf:"socket_opened"`
-	Walk          *ebpf.ProgramSpec `ebpf:"walk"`
+	SeedFiles          *ebpf.ProgramSpec `ebpf:"seed_files"`
+	SeedTcp            *ebpf.ProgramSpec `ebpf:"seed_tcp"`
+	SocketChanged      *ebpf.ProgramSpec `ebpf:"socket_changed"`
+	SocketChangedAgain *ebpf.ProgramSpec `ebpf:"socket_changed_again"`
+	SocketOpened       *ebpf.ProgramSpec `ebpf:"socket_opened"`
+	Walk               *ebpf.ProgramSpec `ebpf:"walk"`
 }
 
 // FlowsMapSpecs contains maps before they are loaded into the kernel.
@@ -311,11 +313,12 @@ type FlowsVariables struct {
 //
 // It can be passed to LoadFlowsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowsPrograms struct {
-	SeedFiles     *ebpf.Program `ebpf:"seed_files"`
-	SeedTcp       *ebpf.Program `ebpf:"seed_tcp"`
-	SocketChanged *ebpf.Program `ebpf:"socket_changed"`
-	SocketOpened  *ebpf.Program `ebpf:"socket_opened"`
-	Walk          *ebpf.Program `ebpf:"walk"`
+	SeedFiles          *ebpf.Program `ebpf:"seed_files"`
+	SeedTcp            *ebpf.Program `ebpf:"seed_tcp"`
+	SocketChanged      *ebpf.Program `ebpf:"socket_changed"`
+	SocketChangedAgain *ebpf.Program `ebpf:"socket_changed_again"`
+	SocketOpened       *ebpf.Program `ebpf:"socket_opened"`
+	Walk               *ebpf.Program `ebpf:"walk"`
 }
 
 func (p *FlowsPrograms) Close() error {
@@ -323,6 +326,7 @@ func (p *FlowsPrograms) Close() error {
 		p.SeedFiles,
 		p.SeedTcp,
 		p.SocketChanged,
+		p.SocketChangedAgain,
 		p.SocketOpened,
 		p.Walk,
 	)

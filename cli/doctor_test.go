@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"socktally/doctor"
 )
@@ -80,6 +82,16 @@ func TestDoctorOfAnotherProcess(t *testing.T) {
 		_ = other.Process.Kill()
 		_ = other.Wait()
 	}()
+	for { // it has none yet while it begins
+		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", other.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(environ) > 0 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
 	var stdout, stderr bytes.Buffer
 	Main([]string{"doctor", "--env-file", os.DevNull, "--pid", strconv.Itoa(other.Process.Pid)}, &stdout, &stderr, "test")
 	for _, want := range []string{"@hourly", "off, by SOCKTALLY_FLOWS", "the standard output"} {

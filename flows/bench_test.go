@@ -382,7 +382,7 @@ func BenchmarkConnection(b *testing.B) {
 }
 
 func runtimeOf(b *testing.B, t *tracer) (sum time.Duration) {
-	for _, p := range []*ebpf.Program{t.objects.SocketOpened, t.objects.SocketChanged} {
+	for _, p := range []*ebpf.Program{t.objects.SocketOpened, t.objects.SocketChanged, t.objects.SocketChangedAgain} {
 		s, err := p.Stats()
 		if err != nil {
 			b.Fatal(err)

@@ -101,9 +101,6 @@ type Losses struct {
 	// Untracked is how many connections closed of which nothing was known, and so nothing counted:
 	// older than the Counter and held by no process and no namespace that it could look into.
 	Untracked uint64
-	// Missed is how many state changes the kernel did not show, because they happened in an
-	// interrupt of the very program that waits for them.
-	Missed uint64
 	// Uncounted is how many tallies of a socket, or datagrams, had no record at all to go to.
 	Uncounted uint64
 	// Unowned is how many connections, not older than the Counter, nobody saw begin. Sums include them,

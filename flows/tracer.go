@@ -73,7 +73,7 @@ func setScope(onlyNetns *ebpf.VariableSpec, o Options) error {
 }
 
 func (t *tracer) attach(o Options) error {
-	for _, p := range []*ebpf.Program{t.objects.SocketOpened, t.objects.SocketChanged} {
+	for _, p := range []*ebpf.Program{t.objects.SocketOpened, t.objects.SocketChanged, t.objects.SocketChangedAgain} {
 		l, err := link.AttachTracing(link.TracingOptions{Program: p})
 		if err != nil {
 			return err
@@ -119,19 +119,7 @@ func runIter(iter *link.Iter) error {
 	}
 }
 
-func (t *tracer) losses() (Losses, error) {
-	losses, err := countLosses(t.objects.Losses)
-	if err != nil {
-		return Losses{}, err
-	}
-	// What the opening program did not see costs a connection its owner, and is Unowned.
-	stats, err := t.objects.SocketChanged.Stats()
-	if err != nil {
-		return Losses{}, fmt.Errorf("read losses: %w", err)
-	}
-	losses.Missed = stats.RecursionMisses
-	return losses, nil
-}
+func (t *tracer) losses() (Losses, error) { return countLosses(t.objects.Losses) }
 
 func (t *tracer) countsRTOs() bool {
 	var yes uint32
