@@ -31,6 +31,20 @@ const enum loss *unused_loss __attribute__((unused));
 const enum role *unused_role __attribute__((unused));
 const enum seed_pass *unused_seed_pass __attribute__((unused));
 
+/* What socket_changed did last on a CPU. */
+struct change {
+	__u64 sk; /* 0: nothing that its double need not do */
+	__u32 state;
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct change);
+} latest_change SEC(".maps");
+
 static __always_inline void subtract(const struct counts *now, const struct counts *base,
 				     struct flow *delta)
 {
@@ -182,39 +196,67 @@ int BPF_PROG(socket_opened, struct sock *sk, int oldstate, int newstate)
 	return 0;
 }
 
-static __always_inline int change(struct sock *sk, int oldstate, int newstate, bool again)
+/* Whether a change is one that counts, and of a socket that counts. */
+static __always_inline struct tcp_sock *concerned(struct sock *sk, int oldstate, int newstate)
 {
-	struct tcp_sock *tp;
-
 	if (newstate != TCP_CLOSE && !is_connecting(oldstate))
-		return 0;
+		return NULL;
 	if (oldstate == TCP_LISTEN || oldstate == TCP_CLOSE || newstate == TCP_SYN_RECV)
-		return 0;
-	tp = bpf_skc_to_tcp_sock(sk);
-	if (!tp || !in_scope(sk))
-		return 0;
+		return NULL;
+	return in_scope(sk) ? bpf_skc_to_tcp_sock(sk) : NULL;
+}
+
+static __always_inline void change(struct sock *sk, struct tcp_sock *tp, int oldstate, int newstate,
+				   bool again)
+{
 	if (newstate == TCP_CLOSE)
 		finish(sk, tp, oldstate, again);
 	else
 		establish(sk, tp, oldstate);
-	return 0;
 }
 
 /*
  * The kernel runs a tracing program once at a time on a CPU: what happens in an interrupt of it is not
- * shown to it. So there are two that do the same, one after the other. An interrupt of the one is shown
- * to the other, and what both are shown is done once.
+ * shown to it. So there are two, one after the other. An interrupt of the one is shown to the other, and
+ * what both are shown is done once: mostly because the first says what it has done, and else because
+ * doing it again changes nothing.
  */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(socket_changed, struct sock *sk, int oldstate, int newstate)
 {
-	return change(sk, oldstate, newstate, 0);
+	struct tcp_sock *tp = concerned(sk, oldstate, newstate);
+	__u32 zero = 0;
+	struct change *latest;
+
+	if (!tp)
+		return 0;
+	change(sk, tp, oldstate, newstate, 0);
+	latest = bpf_map_lookup_elem(&latest_change, &zero);
+	if (latest) {
+		latest->sk = (__u64)sk;
+		latest->state = newstate;
+	}
+	return 0;
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(socket_changed_again, struct sock *sk, int oldstate, int newstate)
 {
-	return change(sk, oldstate, newstate, 1);
+	struct tcp_sock *tp;
+	__u32 zero = 0;
+	struct change *latest;
+
+	if (newstate != TCP_CLOSE && !is_connecting(oldstate))
+		return 0;
+	latest = bpf_map_lookup_elem(&latest_change, &zero);
+	if (latest && latest->sk == (__u64)sk && latest->state == (__u32)newstate) {
+		latest->sk = 0;
+		return 0;
+	}
+	tp = concerned(sk, oldstate, newstate);
+	if (tp)
+		change(sk, tp, oldstate, newstate, 1);
+	return 0;
 }
 
 /* A walk reads without the socket's lock, so it may see a byte that the lock's holder is about to

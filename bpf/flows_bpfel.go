@@ -13,6 +13,13 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type FlowsChange struct {
+	_     structs.HostLayout
+	Sk    uint64
+	State uint32
+	Pad   uint32
+}
+
 type FlowsFlow struct {
 	_             structs.HostLayout
 	Comm          [16]uint8
@@ -151,6 +158,7 @@ const (
 	FlowsMapHandshakes          = "handshakes"
 	FlowsMapHolders             = "holders"
 	FlowsMapKnownProcesses      = "known_processes"
+	FlowsMapLatestChange        = "latest_change"
 	FlowsMapListeners           = "listeners"
 	FlowsMapLosses              = "losses"
 	FlowsMapProcesses           = "processes"
@@ -230,6 +238,7 @@ type FlowsMapSpecs struct {
 	Handshakes     *ebpf.MapSpec `ebpf:"handshakes"`
 	Holders        *ebpf.MapSpec `ebpf:"holders"`
 	KnownProcesses *ebpf.MapSpec `ebpf:"known_processes"`
+	LatestChange   *ebpf.MapSpec `ebpf:"latest_change"`
 	Listeners      *ebpf.MapSpec `ebpf:"listeners"`
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	Processes      *ebpf.MapSpec `ebpf:"processes"`
@@ -275,6 +284,7 @@ type FlowsMaps struct {
 	Handshakes     *ebpf.Map `ebpf:"handshakes"`
 	Holders        *ebpf.Map `ebpf:"holders"`
 	KnownProcesses *ebpf.Map `ebpf:"known_processes"`
+	LatestChange   *ebpf.Map `ebpf:"latest_change"`
 	Listeners      *ebpf.Map `ebpf:"listeners"`
 	Losses         *ebpf.Map `ebpf:"losses"`
 	Processes      *ebpf.Map `ebpf:"processes"`
@@ -287,6 +297,7 @@ func (m *FlowsMaps) Close() error {
 		m.Handshakes,
 		m.Holders,
 		m.KnownProcesses,
+		m.LatestChange,
 		m.Listeners,
 		m.Losses,
 		m.Processes,
