@@ -111,43 +111,9 @@ func id(fields []field, values [][]string, separator string) string {
 	return strings.Join(parts, separator)
 }
 
-// connectionSums adds up the records of one group.
-type connectionSums struct {
-	flows.Counters
-	// rtos and recoveries are known if any record's are.
-	rtos, recoveries           uint64
-	countsRTOs, countsRecovery bool
-}
-
-func (s *connectionSums) size() uint64 { return s.BytesSentByClient + s.BytesSentByServer }
-
-func (s *connectionSums) add(c *flows.Counters) {
-	s.BytesSentByClient += c.BytesSentByClient
-	s.BytesSentByServer += c.BytesSentByServer
-	s.PacketsSentByClient += c.PacketsSentByClient
-	s.PacketsSentByServer += c.PacketsSentByServer
-	s.RTTSum += c.RTTSum
-	s.RTTSamples += c.RTTSamples
-	s.Retransmits += c.Retransmits
-	s.Established += c.Established
-	s.Closed += c.Closed
-	s.Refusals += c.Refusals
-	s.Resets += c.Resets
-	s.Timeouts += c.Timeouts
-	s.DeliveredCE += c.DeliveredCE
-	s.ReordSeen += c.ReordSeen
-	s.RcvOOOPack += c.RcvOOOPack
-	if c.RTOCount != nil {
-		s.rtos, s.countsRTOs = s.rtos+*c.RTOCount, true
-	}
-	if c.RecoveryCount != nil {
-		s.recoveries, s.countsRecovery = s.recoveries+*c.RecoveryCount, true
-	}
-}
-
 // aggregateConnections groups the connections of a source.
-func aggregateConnections(ctx context.Context, s Source, q *question, most int) (*grouping[connectionSums], error) {
-	g := newGrouping[connectionSums](ctx, q, most)
+func aggregateConnections(ctx context.Context, s Source, q *question, most int) (*grouping[flows.Counters], error) {
+	g := newGrouping[flows.Counters](ctx, q, most)
 	v := &view{}
 	err := s.Connections(ctx, q.from, q.to, func(r *flows.Record) error {
 		v.client, v.server = &r.Client, &r.Server
@@ -155,7 +121,7 @@ func aggregateConnections(ctx context.Context, s Source, q *question, most int) 
 		v.protocol, v.direction, v.domain = r.Protocol, string(r.Direction), r.ServerDomain
 		sum, err := g.sumOf(v)
 		if sum != nil {
-			sum.add(&r.Counters)
+			sum.Add(&r.Counters)
 		}
 		return err
 	})
@@ -174,20 +140,9 @@ func aggregateDNS(ctx context.Context, s Source, q *question, most int) (*groupi
 		v.protocol, v.dnsName, v.dnsType = r.Protocol, r.Name, r.Type
 		sum, err := g.sumOf(v)
 		if sum != nil {
-			addDNS(sum, &r.Counts)
+			sum.Add(&r.Counts)
 		}
 		return err
 	})
 	return g, err
-}
-
-func addDNS(s, c *dns.Counts) {
-	s.Requests += c.Requests
-	s.Successes += c.Successes
-	s.NXDomain += c.NXDomain
-	s.ServFail += c.ServFail
-	s.OtherFailures += c.OtherFailures
-	s.Timeouts += c.Timeouts
-	s.SuccessLatency.Merge(&c.SuccessLatency)
-	s.FailureLatency.Merge(&c.FailureLatency)
 }

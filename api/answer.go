@@ -7,6 +7,7 @@ import (
 	"github.com/DataDog/datadog-api-client-go/v2/api/datadogV2"
 
 	"socktally/dns"
+	"socktally/flows"
 )
 
 // latencyPercentile is the one percentile that the two latency metrics of DNS have room for.
@@ -16,9 +17,9 @@ const latencyPercentile = 95
 func count(n uint64) *int64 { return datadog.PtrInt64(int64(min(n, math.MaxInt64))) }
 
 // connectionAnswer makes the response of the largest groups.
-func connectionAnswer(g *grouping[connectionSums], limit int) datadogV2.SingleAggregatedConnectionResponseArray {
+func connectionAnswer(g *grouping[flows.Counters], limit int) datadogV2.SingleAggregatedConnectionResponseArray {
 	answer := datadogV2.SingleAggregatedConnectionResponseArray{Data: []datadogV2.SingleAggregatedConnectionResponseData{}}
-	for _, group := range g.largest(limit, (*connectionSums).size) {
+	for _, group := range g.largest(limit, func(c *flows.Counters) uint64 { return c.BytesSentByClient + c.BytesSentByServer }) {
 		values := groupValues(group.key, len(g.fields))
 		groupBys := make(map[string][]string, len(values))
 		for i, of := range values {
@@ -42,11 +43,11 @@ func connectionAnswer(g *grouping[connectionSums], limit int) datadogV2.SingleAg
 			TcpRetransmits:            count(s.Retransmits),
 			TcpTimeouts:               count(s.Timeouts),
 		}
-		if s.countsRTOs {
-			attributes.TcpRtoCount = count(s.rtos)
+		if s.RTOCount != nil {
+			attributes.TcpRtoCount = count(*s.RTOCount)
 		}
-		if s.countsRecovery {
-			attributes.TcpRecoveryCount = count(s.recoveries)
+		if s.RecoveryCount != nil {
+			attributes.TcpRecoveryCount = count(*s.RecoveryCount)
 		}
 		answer.Data = append(answer.Data, datadogV2.SingleAggregatedConnectionResponseData{
 			Attributes: attributes,

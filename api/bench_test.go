@@ -124,7 +124,7 @@ func TestAggregationAllocatesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newGrouping[connectionSums](context.Background(), &q, 10)
+	g := newGrouping[flows.Counters](context.Background(), &q, 10)
 	r := record(1, nil)
 	v := &view{client: &r.Client, server: &r.Server, clientHere: true, protocol: r.Protocol}
 	allocations := testing.AllocsPerRun(1000, func() {

@@ -40,6 +40,9 @@ func (l *Latency) Count() uint64 { return l.count }
 
 // Merge adds all that other holds.
 func (l *Latency) Merge(other *Latency) {
+	if other.count == 0 {
+		return
+	}
 	if l.buckets == nil {
 		l.buckets = make(map[uint16]uint64, len(other.buckets))
 	}

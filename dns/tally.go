@@ -83,6 +83,18 @@ type Counts struct {
 	FailureLatency Latency
 }
 
+// Add adds what other holds, and leaves that as it is.
+func (c *Counts) Add(other *Counts) {
+	c.Requests += other.Requests
+	c.Successes += other.Successes
+	c.NXDomain += other.NXDomain
+	c.ServFail += other.ServFail
+	c.OtherFailures += other.OtherFailures
+	c.Timeouts += other.Timeouts
+	c.SuccessLatency.Merge(&other.SuccessLatency)
+	c.FailureLatency.Merge(&other.FailureLatency)
+}
+
 // FailedResponses are the answers that say that something failed.
 func (c *Counts) FailedResponses() uint64 { return c.NXDomain + c.ServFail + c.OtherFailures }
 

@@ -8,19 +8,7 @@ import (
 // queries is what became of the DNS queries of one combination.
 type queries struct{ dns.Counts }
 
-func (q *queries) merge(other *queries) { q.add(&other.Counts) }
-
-// add leaves c as it is.
-func (q *queries) add(c *dns.Counts) {
-	q.Requests += c.Requests
-	q.Successes += c.Successes
-	q.NXDomain += c.NXDomain
-	q.ServFail += c.ServFail
-	q.OtherFailures += c.OtherFailures
-	q.Timeouts += c.Timeouts
-	q.SuccessLatency.Merge(&c.SuccessLatency)
-	q.FailureLatency.Merge(&c.FailureLatency)
-}
+func (q *queries) merge(other *queries) { q.Add(&other.Counts) }
 
 // weight counts queries and what became of them, which may be in another interval.
 func (q *queries) weight() uint64 { return q.Requests + q.Successes + q.Failures() }

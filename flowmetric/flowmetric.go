@@ -109,10 +109,10 @@ func (s *Splitter) addDNS(records []flows.DNSRecord) {
 	for i := range records {
 		r := &records[i]
 		if !r.Server.Addr.IsValid() {
-			s.dns.others().add(&r.Counts)
+			s.dns.others().Add(&r.Counts)
 			continue
 		}
-		s.dns.of(s.dnsView(r)).add(&r.Counts)
+		s.dns.of(s.dnsView(r)).Add(&r.Counts)
 	}
 	s.current = view{}
 }

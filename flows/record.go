@@ -88,6 +88,40 @@ func (c Counters) RTTMicroSeconds() uint64 {
 	return c.RTTSum / c.RTTSamples
 }
 
+// Add adds what other holds, and leaves that as it is. A count that neither knows stays unknown.
+func (c *Counters) Add(other *Counters) {
+	c.BytesSentByClient += other.BytesSentByClient
+	c.BytesSentByServer += other.BytesSentByServer
+	c.PacketsSentByClient += other.PacketsSentByClient
+	c.PacketsSentByServer += other.PacketsSentByServer
+	c.RTTSum += other.RTTSum
+	c.RTTSamples += other.RTTSamples
+	c.Retransmits += other.Retransmits
+	c.Established += other.Established
+	c.Closed += other.Closed
+	c.Refusals += other.Refusals
+	c.Timeouts += other.Timeouts
+	c.Unreachables += other.Unreachables
+	c.Resets += other.Resets
+	c.DeliveredCE += other.DeliveredCE
+	c.ReordSeen += other.ReordSeen
+	c.RcvOOOPack += other.RcvOOOPack
+	c.RTOCount = addKnown(c.RTOCount, other.RTOCount)
+	c.RecoveryCount = addKnown(c.RecoveryCount, other.RecoveryCount)
+}
+
+// addKnown adds n to sum, which belongs to the caller; nil is a count that is not known.
+func addKnown(sum, n *uint64) *uint64 {
+	if n == nil {
+		return sum
+	}
+	if sum == nil {
+		sum = new(uint64)
+	}
+	*sum += *n
+	return sum
+}
+
 // Record is one flow in one interval. A record whose addresses are not valid is an overflow record:
 // the sum of the flows that found no room.
 type Record struct {

@@ -94,7 +94,7 @@ func (b *bucket) addFlow(r *flows.Record) {
 		sum = new(flows.Counters)
 		b.flows[key] = sum
 	}
-	addCounters(sum, &r.Counters)
+	sum.Add(&r.Counters)
 }
 
 func (b *bucket) addDNS(r *flows.DNSRecord) {
@@ -112,7 +112,7 @@ func (b *bucket) addDNS(r *flows.DNSRecord) {
 		sum = new(dns.Counts)
 		b.dns[key] = sum
 	}
-	addCounts(sum, &r.Counts)
+	sum.Add(&r.Counts)
 }
 
 // stringNumber numbers strings, new ones only where there is room for what they belong to.
