@@ -20,7 +20,10 @@
 #include "process.h"
 #include "tracked.h"
 #include "socket.h"
+#include "walk.h"
 #include "seed.h"
+#include "packet.h"
+#include "visit.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -44,34 +47,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct change);
 } latest_change SEC(".maps");
-
-static __always_inline void subtract(const struct counts *now, const struct counts *base,
-				     struct flow *delta)
-{
-	delta->sent = now->sent - base->sent;
-	delta->received = now->received - base->received;
-	delta->segs_out = now->segs_out - base->segs_out;
-	delta->segs_in = now->segs_in - base->segs_in;
-	delta->retransmits = now->retransmits - base->retransmits;
-	delta->delivered_ce = now->delivered_ce - base->delivered_ce;
-	delta->reord_seen = now->reord_seen - base->reord_seen;
-	delta->ooo = now->ooo - base->ooo;
-	delta->rtos = (__u16)(now->rtos - base->rtos);
-	delta->rto_recoveries = (__u16)(now->rto_recoveries - base->rto_recoveries);
-	delta->established = now->established - base->established;
-}
-
-static __always_inline void describe(const struct tcp_sock *tp, const struct tracked *t,
-				     struct flow *delta)
-{
-	__u32 rtt = tp->srtt_us >> 3;
-
-	__builtin_memcpy(delta->comm, t->comm, sizeof(delta->comm));
-	if (rtt) {
-		delta->rtt_sum = rtt;
-		delta->rtt_samples = 1;
-	}
-}
 
 /*
  * sk_err still holds why: the kernel sets it before the state. A reset that this end sends leaves it
@@ -125,6 +100,7 @@ static __always_inline void begin(struct sock *sk, __u8 role)
 	}
 	if (!t)
 		lose(LOSS_STORAGE);
+	note_netns(sk);
 }
 
 /* A socket that had no storage while it connected gets it late: its owner stays unknown, but its
@@ -152,6 +128,7 @@ static __always_inline void establish(struct sock *sk, struct tcp_sock *tp, int 
 	if (!t || t->origin)
 		return;
 	t->origin = origin_of(tp);
+	note_netns(sk);
 	meet(tp, t);
 }
 
@@ -259,64 +236,51 @@ int BPF_PROG(socket_changed_again, struct sock *sk, int oldstate, int newstate)
 	return 0;
 }
 
-/* A walk reads without the socket's lock, so it may see a byte that the lock's holder is about to
- * take back (a FIN counted, not yet marked). It waits for that one. */
-static __always_inline void never_backwards(struct counts *now, const struct counts *base)
-{
-	if ((__s64)(now->sent - base->sent) < 0)
-		now->sent = base->sent;
-	if ((__s64)(now->received - base->received) < 0)
-		now->received = base->received;
-}
-
-static __always_inline bool unchanged(const struct counts *now, const struct counts *base)
-{
-	return now->segs_out == base->segs_out && now->segs_in == base->segs_in &&
-	       now->sent == base->sent && now->received == base->received &&
-	       now->established == base->established;
-}
-
+/* Every TCP socket that has storage, in every network namespace. */
 SEC("iter/bpf_sk_storage_map")
-int walk(struct bpf_iter__bpf_sk_storage_map *ctx)
+int walk_storage(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct tracked *t = ctx->value;
 	struct sock *sk = ctx->sk;
-	struct counts now = {};
-	struct flow delta = {};
-	struct flow_key key = {};
-	struct counts *base, *other;
-	struct tcp_sock *tp;
-	__u32 turn;
-	int state;
 
-	if (!t || !sk)
+	if (t && sk)
+		tally(sk, t);
+	return 0;
+}
+
+/* Every TCP socket that a process holds open, whatever its network namespace. The kernel shows a
+ * table of files once, however many threads share it. */
+SEC("iter/task_file")
+int walk_files(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct socket *socket;
+	struct sock *sk;
+
+	if (!task || !file)
 		return 0;
-	turn = t->turn;
-	state = sk->__sk_common.skc_state;
-	if ((turn & TURN_CLOSED) || t->role == ROLE_NONE || state == TCP_LISTEN || state == TCP_CLOSE)
+	socket = bpf_sock_from_file(file);
+	if (!socket)
 		return 0;
-	tp = bpf_skc_to_tcp_sock(sk);
-	if (!tp)
+	sk = socket->sk;
+	if (sk && sk->sk_protocol == IPPROTO_TCP)
+		tally_once(sk);
+	return 0;
+}
+
+/* Every TCP socket of the reader's network namespace, also those that no process holds. */
+SEC("iter/tcp")
+int walk_tcp(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *common = ctx->sk_common;
+	struct tcp_sock *tp;
+
+	if (!common)
 		return 0;
-	base = &t->base[0];
-	other = &t->base[1];
-	if (turn & TURN_SLOT) {
-		base = &t->base[1];
-		other = &t->base[0];
-	}
-	read_traffic(tp, t, state, &now);
-	never_backwards(&now, base);
-	if (unchanged(&now, base))
-		return 0;
-	read_trouble(tp, &now);
-	subtract(&now, base, &delta);
-	describe(tp, t, &delta);
-	key_of(tp, t, &key);
-	*other = now;
-	/* If this fails, the socket has closed meanwhile and everything has been taken. What was read
-	 * may then be another socket's, put into the same memory: it is thrown away. */
-	if (__sync_val_compare_and_swap(&t->turn, turn, turn ^ TURN_SLOT) == turn)
-		fold(&key, &delta);
+	tp = bpf_skc_to_tcp_sock(common);
+	if (tp)
+		tally_once((struct sock *)tp);
 	return 0;
 }
 
@@ -326,16 +290,17 @@ int seed_files(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
+	struct tracked owner = {};
 	struct socket *socket;
 
-	counts_rtos = bpf_core_field_exists(struct tcp_sock, total_rto);
-	if (!task || !file || task->pid != task->tgid)
+	note_kernel();
+	if (!task || !file)
 		return 0;
 	socket = bpf_sock_from_file(file);
 	if (!socket || !socket->sk)
 		return 0;
 	note_mptcp(socket->sk, task);
-	seed(socket->sk, task);
+	seed(socket->sk, task, &owner);
 	return 0;
 }
 
@@ -345,12 +310,40 @@ SEC("iter/tcp")
 int seed_tcp(struct bpf_iter__tcp *ctx)
 {
 	struct sock_common *common = ctx->sk_common;
+	struct tracked owner = {};
 	struct tcp_sock *tp;
 
+	note_kernel();
 	if (!common)
 		return 0;
 	tp = bpf_skc_to_tcp_sock(common);
-	if (tp)
-		seed((struct sock *)tp, NULL);
+	if (!tp)
+		return 0;
+	find_holder(tp, &owner);
+	seed((struct sock *)tp, NULL, &owner);
+	return 0;
+}
+
+/* The one socket that user space asks for, where the kernel allows no iterator. It is never attached:
+ * user space runs it. */
+SEC("cgroup_skb/egress")
+int visit_socket(struct __sk_buff *skb)
+{
+	struct tracked owner = {};
+	struct bpf_sock *found;
+	struct tcp_sock *tp;
+
+	note_kernel();
+	found = visited_socket(skb);
+	if (!found)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(found);
+	if (tp && seeding == SEED_DONE) {
+		tally_once((struct sock *)tp);
+	} else if (tp) {
+		visited_owner(&owner);
+		seed((struct sock *)tp, NULL, &owner);
+	}
+	bpf_sk_release(found);
 	return 0;
 }

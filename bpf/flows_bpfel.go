@@ -134,6 +134,8 @@ type FlowsTracked struct {
 	PeerIsLocal uint8
 	Seeded      uint8
 	Pad         uint8
+	Walked      uint32
+	Pad2        uint32
 	Base        [2]struct {
 		_             structs.HostLayout
 		Sent          uint64
@@ -148,6 +150,20 @@ type FlowsTracked struct {
 		RtoRecoveries uint16
 		Established   uint32
 	}
+}
+
+type FlowsVisit struct {
+	_          structs.HostLayout
+	Local      [16]uint8
+	Remote     [16]uint8
+	Comm       [16]uint8
+	Cgroup     uint64
+	Life       uint64
+	Pid        uint32
+	IsIpv6     uint32
+	LocalPort  uint16
+	RemotePort uint16
+	Pad        uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -168,16 +184,24 @@ const (
 	FlowsProgSocketChanged      = "socket_changed"
 	FlowsProgSocketChangedAgain = "socket_changed_again"
 	FlowsProgSocketOpened       = "socket_opened"
-	FlowsProgWalk               = "walk"
+	FlowsProgVisitSocket        = "visit_socket"
+	FlowsProgWalkFiles          = "walk_files"
+	FlowsProgWalkStorage        = "walk_storage"
+	FlowsProgWalkTcp            = "walk_tcp"
 	FlowsVarCountsRtos          = "counts_rtos"
 	FlowsVarOnlyNetns           = "only_netns"
+	FlowsVarOwnNetns            = "own_netns"
 	FlowsVarSeeding             = "seeding"
+	FlowsVarSeenElsewhere       = "seen_elsewhere"
+	FlowsVarTellProcesses       = "tell_processes"
 	FlowsVarUnusedFlow          = "unused_flow"
 	FlowsVarUnusedFlowKey       = "unused_flow_key"
 	FlowsVarUnusedLoss          = "unused_loss"
 	FlowsVarUnusedProcess       = "unused_process"
 	FlowsVarUnusedRole          = "unused_role"
 	FlowsVarUnusedSeedPass      = "unused_seed_pass"
+	FlowsVarWalkNumber          = "walk_number"
+	FlowsVarWanted              = "wanted"
 )
 
 // LoadFlows returns the embedded CollectionSpec for Flows.
@@ -227,7 +251,10 @@ type FlowsProgramSpecs struct {
 	SocketChanged      *ebpf.ProgramSpec `ebpf:"socket_changed"`
 	SocketChangedAgain *ebpf.ProgramSpec `ebpf:"socket_changed_again"`
 	SocketOpened       *ebpf.ProgramSpec `ebpf:"socket_opened"`
-	Walk               *ebpf.ProgramSpec `ebpf:"walk"`
+	VisitSocket        *ebpf.ProgramSpec `ebpf:"visit_socket"`
+	WalkFiles          *ebpf.ProgramSpec `ebpf:"walk_files"`
+	WalkStorage        *ebpf.ProgramSpec `ebpf:"walk_storage"`
+	WalkTcp            *ebpf.ProgramSpec `ebpf:"walk_tcp"`
 }
 
 // FlowsMapSpecs contains maps before they are loaded into the kernel.
@@ -251,13 +278,18 @@ type FlowsMapSpecs struct {
 type FlowsVariableSpecs struct {
 	CountsRtos     *ebpf.VariableSpec `ebpf:"counts_rtos"`
 	OnlyNetns      *ebpf.VariableSpec `ebpf:"only_netns"`
+	OwnNetns       *ebpf.VariableSpec `ebpf:"own_netns"`
 	Seeding        *ebpf.VariableSpec `ebpf:"seeding"`
+	SeenElsewhere  *ebpf.VariableSpec `ebpf:"seen_elsewhere"`
+	TellProcesses  *ebpf.VariableSpec `ebpf:"tell_processes"`
 	UnusedFlow     *ebpf.VariableSpec `ebpf:"unused_flow"`
 	UnusedFlowKey  *ebpf.VariableSpec `ebpf:"unused_flow_key"`
 	UnusedLoss     *ebpf.VariableSpec `ebpf:"unused_loss"`
 	UnusedProcess  *ebpf.VariableSpec `ebpf:"unused_process"`
 	UnusedRole     *ebpf.VariableSpec `ebpf:"unused_role"`
 	UnusedSeedPass *ebpf.VariableSpec `ebpf:"unused_seed_pass"`
+	WalkNumber     *ebpf.VariableSpec `ebpf:"walk_number"`
+	Wanted         *ebpf.VariableSpec `ebpf:"wanted"`
 }
 
 // FlowsObjects contains all objects after they have been loaded into the kernel.
@@ -311,13 +343,18 @@ func (m *FlowsMaps) Close() error {
 type FlowsVariables struct {
 	CountsRtos     *ebpf.Variable `ebpf:"counts_rtos"`
 	OnlyNetns      *ebpf.Variable `ebpf:"only_netns"`
+	OwnNetns       *ebpf.Variable `ebpf:"own_netns"`
 	Seeding        *ebpf.Variable `ebpf:"seeding"`
+	SeenElsewhere  *ebpf.Variable `ebpf:"seen_elsewhere"`
+	TellProcesses  *ebpf.Variable `ebpf:"tell_processes"`
 	UnusedFlow     *ebpf.Variable `ebpf:"unused_flow"`
 	UnusedFlowKey  *ebpf.Variable `ebpf:"unused_flow_key"`
 	UnusedLoss     *ebpf.Variable `ebpf:"unused_loss"`
 	UnusedProcess  *ebpf.Variable `ebpf:"unused_process"`
 	UnusedRole     *ebpf.Variable `ebpf:"unused_role"`
 	UnusedSeedPass *ebpf.Variable `ebpf:"unused_seed_pass"`
+	WalkNumber     *ebpf.Variable `ebpf:"walk_number"`
+	Wanted         *ebpf.Variable `ebpf:"wanted"`
 }
 
 // FlowsPrograms contains all programs after they have been loaded into the kernel.
@@ -329,7 +366,10 @@ type FlowsPrograms struct {
 	SocketChanged      *ebpf.Program `ebpf:"socket_changed"`
 	SocketChangedAgain *ebpf.Program `ebpf:"socket_changed_again"`
 	SocketOpened       *ebpf.Program `ebpf:"socket_opened"`
-	Walk               *ebpf.Program `ebpf:"walk"`
+	VisitSocket        *ebpf.Program `ebpf:"visit_socket"`
+	WalkFiles          *ebpf.Program `ebpf:"walk_files"`
+	WalkStorage        *ebpf.Program `ebpf:"walk_storage"`
+	WalkTcp            *ebpf.Program `ebpf:"walk_tcp"`
 }
 
 func (p *FlowsPrograms) Close() error {
@@ -339,7 +379,10 @@ func (p *FlowsPrograms) Close() error {
 		p.SocketChanged,
 		p.SocketChangedAgain,
 		p.SocketOpened,
-		p.Walk,
+		p.VisitSocket,
+		p.WalkFiles,
+		p.WalkStorage,
+		p.WalkTcp,
 	)
 }
 

@@ -44,6 +44,8 @@ enum {
 	BPF_RB_AVAIL_DATA = 0,
 };
 
+#define BPF_F_CURRENT_NETNS (-1LL)
+
 /* Kernel ABI, from net/tcp_states.h. */
 enum {
 	TCP_ESTABLISHED = 1,
@@ -65,6 +67,7 @@ enum {
 };
 
 enum {
+	IPPROTO_TCP = 6,
 	IPPROTO_MPTCP = 262,
 };
 

@@ -20,6 +20,11 @@ volatile __u32 seeding = SEED_LISTENERS;
 /* Read by user space after seeding: whether this kernel has the fields of 6.7. */
 volatile __u32 counts_rtos;
 
+static __always_inline void note_kernel(void)
+{
+	counts_rtos = bpf_core_field_exists(struct tcp_sock, total_rto);
+}
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -67,13 +72,13 @@ static __always_inline void seed_connection(struct sock *sk, struct tcp_sock *tp
 		meet(tp, t);
 }
 
-static __always_inline void seed(struct sock *sk, struct task_struct *owner)
+/* owner has only the fields of a process, or none yet where there is a task, and becomes the socket's
+ * storage. */
+static __always_inline void seed(struct sock *sk, struct task_struct *task, struct tracked *owner)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-	struct tracked fresh = {};
 	struct listening l = {};
 	struct tracked *t;
-	__u64 address;
 	__u8 yes = 1;
 	int state;
 
@@ -82,35 +87,30 @@ static __always_inline void seed(struct sock *sk, struct task_struct *owner)
 	state = sk->__sk_common.skc_state;
 	if (state == TCP_CLOSE || (state == TCP_LISTEN) != (seeding == SEED_LISTENERS))
 		return;
+	t = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	if (seeding == SEED_PEERS) {
-		t = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 		if (t && t->seeded && t->role == ROLE_SERVER && !t->peer_is_local)
 			meet(tp, t);
 		return;
 	}
-	if (bpf_sk_storage_get(&sockets, sk, NULL, 0))
+	if (t)
 		return;
-	if (owner) {
-		own(fresh.comm, &fresh.cgroup, &fresh.life, &fresh.pid, owner);
-	} else {
-		address = (unsigned long)tp;
-		t = bpf_map_lookup_elem(&holders, &address);
-		if (t)
-			fresh = *t;
-	}
+	if (task)
+		own(owner->comm, &owner->cgroup, &owner->life, &owner->pid, task);
+	note_netns(sk);
 	if (state != TCP_LISTEN) {
-		seed_connection(sk, tp, &fresh, state);
+		seed_connection(sk, tp, owner, state);
 		return;
 	}
-	fresh.role = ROLE_SERVER;
+	owner->role = ROLE_SERVER;
 	l.netns = netns_of(sk);
 	l.port = local_port(tp);
 	bpf_map_update_elem(&listeners, &l, &yes, BPF_ANY);
-	bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
+	bpf_sk_storage_get(&sockets, sk, owner, BPF_SK_STORAGE_GET_F_CREATE);
 }
 
 /* Go's servers listen by MPTCP unless told otherwise: such a socket is no TCP socket, but leads one. */
-static __always_inline void note_mptcp(struct sock *sk, struct task_struct *owner)
+static __always_inline void note_mptcp(struct sock *sk, struct task_struct *task)
 {
 	struct mptcp_sock *leader = (struct mptcp_sock *)sk;
 	struct tracked held = {};
@@ -118,10 +118,19 @@ static __always_inline void note_mptcp(struct sock *sk, struct task_struct *owne
 
 	if (sk->sk_protocol != IPPROTO_MPTCP || !bpf_core_field_exists(leader->first))
 		return;
-	own(held.comm, &held.cgroup, &held.life, &held.pid, owner);
+	own(held.comm, &held.cgroup, &held.life, &held.pid, task);
 	bpf_probe_read_kernel(&first, sizeof(first), &leader->first);
 	if (first)
 		bpf_map_update_elem(&holders, &first, &held, BPF_NOEXIST);
+}
+
+static __always_inline void find_holder(const struct tcp_sock *tp, struct tracked *owner)
+{
+	__u64 address = (unsigned long)tp;
+	const struct tracked *held = bpf_map_lookup_elem(&holders, &address);
+
+	if (held)
+		*owner = *held;
 }
 
 #endif

@@ -33,6 +33,8 @@ struct tracked {
 	__u8 peer_is_local;
 	__u8 seeded;
 	__u8 pad;
+	__u32 walked; /* walk_number of the last walk that may meet a socket twice */
+	__u32 pad2;
 	struct counts base[2]; /* what has been tallied; bit TURN_SLOT of turn says which is valid */
 };
 

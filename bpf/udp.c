@@ -60,6 +60,10 @@ struct {
 	__type(value, struct conversation);
 } conversations SEC(".maps");
 
+/* Written by user space: whether udp_socket_made is refused. A socket of which nothing is known is then as
+ * likely to be new. */
+volatile __u32 makers_unseen;
+
 /* What these programs see as a bpf_sock is a struct sock, but the verifier lets them read the rest of
  * it only by its address, and the address only as a copy. */
 static __always_inline __u32 netns_by_address(const struct bpf_sock *sk)
@@ -72,9 +76,9 @@ static __always_inline __u32 netns_by_address(const struct bpf_sock *sk)
 	return BPF_CORE_READ(from, __sk_common.skc_net.net, ns.inum);
 }
 
-static __always_inline bool elsewhere(const struct udp_socket *s)
+static __always_inline bool elsewhere(__u32 netns)
 {
-	return only_netns && s->netns != only_netns;
+	return only_netns && netns != only_netns;
 }
 
 /* In process context: the current task makes the socket. */
@@ -86,7 +90,7 @@ int udp_socket_made(struct bpf_sock *sk)
 	if (sk->protocol != IPPROTO_UDP || sk->type != SOCK_DGRAM)
 		return 1;
 	fresh.netns = netns_by_address(sk);
-	if (elsewhere(&fresh))
+	if (elsewhere(fresh.netns))
 		return 1;
 	own(fresh.comm, &fresh.cgroup, &fresh.life, &fresh.pid, bpf_get_current_task_btf());
 	if (!bpf_sk_storage_get(&udp_sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE))
@@ -105,8 +109,8 @@ static __always_inline void find_owner(struct bpf_sock *sk, struct udp_socket *s
 		return;
 	}
 	s->netns = netns_by_address(sk);
-	s->older = 1;
-	if (!elsewhere(s) && !bpf_sk_storage_get(&udp_sockets, sk, s, BPF_SK_STORAGE_GET_F_CREATE))
+	s->older = !makers_unseen;
+	if (!elsewhere(s->netns) && !bpf_sk_storage_get(&udp_sockets, sk, s, BPF_SK_STORAGE_GET_F_CREATE))
 		lose(LOSS_STORAGE);
 }
 
@@ -179,7 +183,7 @@ static __attribute__((noinline)) int count(struct __sk_buff *skb, __u32 udp_at, 
 	if (!sk || sk->protocol != IPPROTO_UDP || sk->type != SOCK_DGRAM)
 		return 1; /* a raw socket, which sees or makes UDP packets that are not its own */
 	find_owner(sk, &s);
-	if (elsewhere(&s))
+	if (elsewhere(s.netns))
 		return 1;
 	if (!packet_tuple(skb, udp_at, out, &t))
 		return 1;
@@ -224,7 +228,8 @@ static __attribute__((noinline)) int count(struct __sk_buff *skb, __u32 udp_at, 
 }
 
 /* A segment of DNS over TCP. Both ends of a connection show it, if both are here: by its sequence
- * number user space knows it again. */
+ * number user space knows it again. A socket of which nothing is known, as where the kernel allows only
+ * these programs, has no owner, and the end with the port of DNS is the server. */
 static __attribute__((noinline)) int copy_segment(struct __sk_buff *skb, __u32 tcp_at, bool out)
 {
 	struct dns_packet packet = {};
@@ -238,8 +243,7 @@ static __attribute__((noinline)) int copy_segment(struct __sk_buff *skb, __u32 t
 	sk = bpf_sk_fullsock(sk);
 	if (!sk || sk->protocol != IPPROTO_TCP)
 		return 1;
-	owner = bpf_sk_storage_get(&sockets, sk, NULL, 0);
-	if (!owner || bpf_skb_load_bytes(skb, tcp_at, &header, sizeof(header)))
+	if (bpf_skb_load_bytes(skb, tcp_at, &header, sizeof(header)))
 		return 1;
 	payload_at = tcp_at + (header.words >> 4) * 4;
 	packet.is_first = !!(header.flags & TCP_SYN);
@@ -249,16 +253,23 @@ static __attribute__((noinline)) int copy_segment(struct __sk_buff *skb, __u32 t
 		return 1;
 	socket_tuple(sk, &packet.tuple);
 	packet.netns = netns_by_address(sk);
+	if (elsewhere(packet.netns))
+		return 1;
 	if (addresses_are_private(packet.tuple.local, packet.tuple.remote))
 		packet.tuple.netns = packet.netns;
 	packet.sequence = bpf_ntohl(header.sequence);
-	packet.cgroup = owner->cgroup;
-	packet.life = owner->life;
-	packet.pid = owner->pid;
-	packet.is_server = owner->role == ROLE_SERVER;
 	packet.out = out;
 	packet.is_tcp = 1;
-	__builtin_memcpy(packet.comm, owner->comm, sizeof(packet.comm));
+	owner = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	if (owner) {
+		packet.cgroup = owner->cgroup;
+		packet.life = owner->life;
+		packet.pid = owner->pid;
+		packet.is_server = owner->role == ROLE_SERVER;
+		__builtin_memcpy(packet.comm, owner->comm, sizeof(packet.comm));
+	} else {
+		packet.is_server = is_dns_port(packet.tuple.local_port);
+	}
 	length = skb->len - payload_at;
 	packet.length = DNS_BULK;
 #pragma unroll
@@ -310,7 +321,7 @@ int seed_udp_files(struct bpf_iter__task_file *ctx)
 	struct socket *socket;
 	struct sock *sk;
 
-	if (!task || !file || task->pid != task->tgid)
+	if (!task || !file)
 		return 0;
 	socket = bpf_sock_from_file(file);
 	if (!socket)

@@ -61,6 +61,8 @@ type UdpTracked struct {
 	PeerIsLocal uint8
 	Seeded      uint8
 	Pad         uint8
+	Walked      uint32
+	Pad2        uint32
 	Base        [2]struct {
 		_             structs.HostLayout
 		Sent          uint64
@@ -114,7 +116,9 @@ const (
 	UdpProgSeedUdpFiles      = "seed_udp_files"
 	UdpProgUdpSocketMade     = "udp_socket_made"
 	UdpVarDnsPorts           = "dns_ports"
+	UdpVarMakersUnseen       = "makers_unseen"
 	UdpVarOnlyNetns          = "only_netns"
+	UdpVarTellProcesses      = "tell_processes"
 	UdpVarUnusedConversation = "unused_conversation"
 	UdpVarUnusedDnsPacket    = "unused_dns_packet"
 	UdpVarUnusedFlow         = "unused_flow"
@@ -191,7 +195,9 @@ type UdpMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type UdpVariableSpecs struct {
 	DnsPorts           *ebpf.VariableSpec `ebpf:"dns_ports"`
+	MakersUnseen       *ebpf.VariableSpec `ebpf:"makers_unseen"`
 	OnlyNetns          *ebpf.VariableSpec `ebpf:"only_netns"`
+	TellProcesses      *ebpf.VariableSpec `ebpf:"tell_processes"`
 	UnusedConversation *ebpf.VariableSpec `ebpf:"unused_conversation"`
 	UnusedDnsPacket    *ebpf.VariableSpec `ebpf:"unused_dns_packet"`
 	UnusedFlow         *ebpf.VariableSpec `ebpf:"unused_flow"`
@@ -249,7 +255,9 @@ func (m *UdpMaps) Close() error {
 // It can be passed to LoadUdpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type UdpVariables struct {
 	DnsPorts           *ebpf.Variable `ebpf:"dns_ports"`
+	MakersUnseen       *ebpf.Variable `ebpf:"makers_unseen"`
 	OnlyNetns          *ebpf.Variable `ebpf:"only_netns"`
+	TellProcesses      *ebpf.Variable `ebpf:"tell_processes"`
 	UnusedConversation *ebpf.Variable `ebpf:"unused_conversation"`
 	UnusedDnsPacket    *ebpf.Variable `ebpf:"unused_dns_packet"`
 	UnusedFlow         *ebpf.Variable `ebpf:"unused_flow"`

@@ -40,7 +40,8 @@ func newDoctor(stdout io.Writer) *cobra.Command {
 		Use:   "doctor",
 		Short: "Say what this host allows, what is off and why, and what to do about it",
 		Long: "Look at the kernel, the process's capabilities and namespaces, the settings, the receivers and what\n" +
-			"waits on disk, and print one line for each, with one remedy where something is missing.\n" +
+			"waits on disk, and print one line for each, with one remedy where something is missing. The programs that\n" +
+			"count flows are attached for a moment, unless --pid is given, to see what the kernel allows.\n" +
 			"--probe also counts flows for --interval and shows DD_API_KEY to the intake.\n" +
 			"The exit code is 0 if all is well, 1 if it works with less, 2 if it does not work.",
 		Args: noArguments,
@@ -76,7 +77,7 @@ func (o *doctorOptions) run(stdout io.Writer) error {
 	}
 	examine := doctor.Options{
 		Proc: "/proc", Sys: "/sys", Process: process, Config: cfg,
-		Probe: o.probe, Interval: o.interval, Now: time.Now(),
+		Attach: o.pid == 0, Probe: o.probe, Interval: o.interval, Now: time.Now(),
 	}
 	if cfg.Flows != "off" {
 		examine.Flows = daemon.FlowOptions(cfg)

@@ -89,8 +89,10 @@ func (o *flowsOptions) run(stdout, stderr io.Writer, live bool) error {
 		return err
 	}
 	defer counter.Close()
-	if why := counter.UDPRefusal(); o.dns && why != nil {
-		return why
+	for _, c := range counter.Coverage() {
+		if o.dns && c.By == "" && (c.Part == flows.PartUDP || c.Part == flows.PartDNS) {
+			return errors.New(c.String())
+		}
 	}
 	log := newLogger(stderr, cfg, cfg.LogLevel)
 	if !live {
@@ -165,14 +167,8 @@ func show[T any](ctx context.Context, v view[T], o *flowsOptions, stdout io.Writ
 
 // logSource says how flows are counted and, if not in the best way, why.
 func logSource(log *slog.Logger, counter *flows.Counter) {
-	attributes := []any{"source", string(counter.Source())}
-	if why := counter.Refusal(); why != nil {
-		attributes = append(attributes, "because", why.Error())
-	}
-	log.Info("flows are counted", attributes...)
-	if why := counter.UDPRefusal(); why != nil {
-		log.Warn("UDP and DNS are not counted", "because", why.Error())
-	}
+	log.Info("flows are counted", "source", string(counter.Source()))
+	daemon.LogCoverage(log, counter.Coverage())
 }
 
 // logLosses says what could not be counted.

@@ -54,9 +54,9 @@ func wantsEnd(event tcell.Event) bool {
 
 func header[T any](v view[T], rows []T, interval time.Duration) string {
 	text := fmt.Sprintf("socktally: %d %s in the last %v, counted by %s; q ends", len(rows), v.noun, interval, v.counter.Source())
-	for _, why := range []error{v.counter.Refusal(), v.counter.UDPRefusal()} {
-		if why != nil {
-			text += "; " + why.Error()
+	for _, c := range v.counter.Coverage() {
+		if c.Lost != "" {
+			text += "; " + c.String()
 		}
 	}
 	if losses, err := v.counter.Losses(); err == nil && losses != (flows.Losses{}) {

@@ -25,8 +25,7 @@ const lastTally = time.Second
 // flowCounter is what a Daemon needs of a flows.Counter.
 type flowCounter interface {
 	Source() flows.Source
-	Refusal() error
-	UDPRefusal() error
+	Coverage() []flows.Coverage
 	Tally(context.Context) ([]flows.Record, error)
 	TallyDNS(context.Context) ([]flows.DNSRecord, error)
 	Losses() (flows.Losses, error)
@@ -109,15 +108,21 @@ func (f *flowTally) open() bool {
 	f.counter, f.since = counter, time.Now()
 	f.dnsSince = f.since
 	f.mu.Unlock()
-	attributes := []any{"source", string(counter.Source()), "schedule", f.cfg.FlowsScheduleSpec}
-	if why := counter.Refusal(); why != nil {
-		attributes = append(attributes, "because", oneLine(why))
-	}
-	f.log.Info("flows are counted", attributes...)
-	if why := counter.UDPRefusal(); why != nil {
-		f.log.Warn("UDP and DNS are not counted", "because", oneLine(why))
-	}
+	f.log.Info("flows are counted", "source", string(counter.Source()), "schedule", f.cfg.FlowsScheduleSpec)
+	LogCoverage(f.log, counter.Coverage())
 	return true
+}
+
+// LogCoverage logs each part of flows that is not counted in the best way: as a warning where something is lost.
+func LogCoverage(log *slog.Logger, parts []flows.Coverage) {
+	for _, c := range parts {
+		switch {
+		case c.Lost != "":
+			log.Warn("less of flows is counted", slog.Any("", c))
+		case len(c.Refused) > 0:
+			log.Info("flows are counted at a higher cost", slog.Any("", c))
+		}
+	}
 }
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

@@ -18,19 +18,19 @@ import (
 
 // fakeCounter counts what the test says.
 type fakeCounter struct {
-	mu      sync.Mutex
-	records []flows.Record
-	losses  flows.Losses
-	err     error
-	dns     []flows.DNSRecord
-	dnsErr  error
-	refusal error
-	closed  int
-	tallies int // that succeeded
+	mu       sync.Mutex
+	records  []flows.Record
+	losses   flows.Losses
+	err      error
+	dns      []flows.DNSRecord
+	dnsErr   error
+	coverage []flows.Coverage
+	closed   int
+	tallies  int // that succeeded
 }
 
-func (c *fakeCounter) Source() flows.Source { return flows.FromEBPF }
-func (c *fakeCounter) Refusal() error       { return c.refusal }
+func (c *fakeCounter) Source() flows.Source       { return flows.FromEBPF }
+func (c *fakeCounter) Coverage() []flows.Coverage { return c.coverage }
 
 func (c *fakeCounter) Tally(context.Context) ([]flows.Record, error) {
 	c.mu.Lock()
@@ -43,8 +43,6 @@ func (c *fakeCounter) Tally(context.Context) ([]flows.Record, error) {
 	c.tallies++
 	return records, nil
 }
-
-func (c *fakeCounter) UDPRefusal() error { return nil }
 
 func (c *fakeCounter) TallyDNS(context.Context) ([]flows.DNSRecord, error) {
 	c.mu.Lock()
@@ -110,12 +108,25 @@ func withFlows(t *testing.T, c *fakeCounter, openErr error, change func(*config.
 
 func TestFlowsAreTallied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &fakeCounter{refusal: errors.New("no BTF")}
+		refused := &flows.Refusal{Name: "walk_storage", Kind: "iter/bpf_sk_storage_map", Answer: "operation not permitted"}
+		c := &fakeCounter{coverage: []flows.Coverage{
+			{Part: flows.PartTCP, By: "tp_btf/inet_sock_set_state"},
+			{Part: flows.PartTCPOpen, By: "iter/tcp", Refused: []*flows.Refusal{refused}},
+			{Part: flows.PartDNS, Refused: []*flows.Refusal{{Answer: "no"}}, Lost: "DNS", Remedy: "nothing"},
+		}}
 		f := newFixture(t, withFlows(t, c, nil, nil))
 		c.set(nil, flows.Losses{}, 100, 11)
 		stop := f.run()
 		synctest.Wait()
-		if lines := f.log.lines("flows are counted"); len(lines) != 1 || !strings.Contains(lines[0], `source=ebpf schedule="@every 30s" because="no BTF"`) {
+		if lines := f.log.lines("flows are counted"); len(lines) != 1 || !strings.Contains(lines[0], `source=ebpf schedule="@every 30s"`) {
+			t.Errorf("got %q", lines)
+		}
+		const costs = `level=INFO msg="flows are counted at a higher cost" part=tcp_open by=iter/tcp because="walk_storage (iter/bpf_sk_storage_map): operation not permitted"`
+		if lines := f.log.lines("higher cost"); len(lines) != 1 || !strings.Contains(lines[0], costs) {
+			t.Errorf("got %q", lines)
+		}
+		const less = `level=WARN msg="less of flows is counted" part=dns because=no lost=DNS do=nothing`
+		if lines := f.log.lines("less of flows"); len(lines) != 1 || !strings.Contains(lines[0], less) {
 			t.Errorf("got %q", lines)
 		}
 		if n := len(f.out.lines("socktally.flow.")); n != 0 {

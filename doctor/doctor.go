@@ -1,6 +1,6 @@
 // Package doctor says what a host allows socktally, what is off and why, and the one thing to do about
-// it. It reads the proc and sys file systems and the settings; only a probe loads the tracer or shows
-// the key to the intake.
+// it. It reads the proc and sys file systems and the settings, and attaches the tracer for a moment; only a
+// probe counts with it, or shows the key to the intake.
 package doctor
 
 import (
@@ -36,9 +36,10 @@ type Options struct {
 	// Process is the one whose capabilities, filter, mounts and sockets count, "self" or an id.
 	Process string
 	Config  config.Config
-	// Flows are the settings of a tally, which Probe takes over Interval. Probe also shows the key to
-	// the intake.
+	// Flows are the settings by which flows are counted. Attach has the programs attached for a moment, to see
+	// what the kernel allows. Probe also counts, for Interval, and shows the key to the intake.
 	Flows    flows.Options
+	Attach   bool
 	Probe    bool
 	Interval time.Duration
 	Now      time.Time
@@ -56,8 +57,8 @@ func Examine(ctx context.Context, o Options) []Finding {
 	e.receivers(ctx)
 	e.spool()
 	e.store()
-	if o.Probe && e.flowsOn() {
-		e.tally(ctx)
+	if (o.Attach || o.Probe) && e.flowsOn() {
+		e.flows(ctx)
 	}
 	return e.findings
 }

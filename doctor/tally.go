@@ -11,23 +11,29 @@ import (
 	"socktally/metric"
 )
 
-// tally counts flows for an interval, and says how, and how many combinations of tags they make.
-func (e *examination) tally(ctx context.Context) {
+// flows attaches the tracer and says of each part of flows how it is counted.
+func (e *examination) flows(ctx context.Context) {
 	counter, err := flows.Open(e.Flows)
 	if err != nil {
 		e.find("flows", Less, oneLine(err), "see the findings above, or set SOCKTALLY_FLOWS=off")
 		return
 	}
 	defer counter.Close()
-	const remedy = "see the findings above"
-	if why := counter.Refusal(); why != nil {
-		e.find("flows", Less, fmt.Sprintf("counted by %s: %s", counter.Source(), oneLine(why)), remedy)
-	} else if why := counter.UDPRefusal(); why != nil {
-		e.find("flows", Less, fmt.Sprintf("counted by %s: %s", counter.Source(), oneLine(why)), remedy)
-	} else {
-		e.ok("flows", fmt.Sprintf("counted by %s", counter.Source()))
+	e.ok("flows", fmt.Sprintf("TCP is counted by %s", counter.Source()))
+	for _, c := range counter.Coverage() {
+		if c.Lost == "" {
+			e.ok("flows", c.String())
+		} else {
+			e.find("flows", Less, c.String(), c.Remedy)
+		}
 	}
+	if e.Probe {
+		e.tally(ctx, counter)
+	}
+}
 
+// tally counts flows for an interval, and says how many combinations of tags they make.
+func (e *examination) tally(ctx context.Context, counter *flows.Counter) {
 	began := time.Now()
 	select {
 	case <-ctx.Done():

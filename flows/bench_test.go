@@ -22,6 +22,8 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"socktally/bpf"
 )
 
 const rounds = 11
@@ -252,7 +254,7 @@ func BenchmarkPacket(b *testing.B) {
 	client, server := newWire(b)
 	counter := openFor(b, Options{Mode: EBPF})
 	needUDP(b, counter)
-	programs := []*ebpf.Program{counter.udp.objects.PacketSent, counter.udp.objects.PacketReceived}
+	programs := []*ebpf.Program{counter.udp.Programs[bpf.UdpProgPacketSent], counter.udp.Programs[bpf.UdpProgPacketReceived]}
 	measure := func(args ...string) float64 {
 		before := statsOf(b, programs)
 		iperf(client, server, args)
@@ -363,7 +365,7 @@ func BenchmarkConnection(b *testing.B) {
 	defer stats.Close()
 	measure := func(counter *Counter) float64 {
 		defer counter.Close()
-		tracer := counter.source.(*tracer)
+		tracer := counter.tcp.(*tcpTracer)
 		before := runtimeOf(b, tracer)
 		n := connectFor(b, ns, time.Second)
 		return float64(runtimeOf(b, tracer)-before) / float64(n)
@@ -381,71 +383,15 @@ func BenchmarkConnection(b *testing.B) {
 	b.ReportMetric(median(net), "net-ns/conn")
 }
 
-func runtimeOf(b *testing.B, t *tracer) (sum time.Duration) {
-	for _, p := range []*ebpf.Program{t.objects.SocketOpened, t.objects.SocketChanged, t.objects.SocketChangedAgain} {
-		s, err := p.Stats()
+func runtimeOf(b *testing.B, t *tcpTracer) (sum time.Duration) {
+	for _, name := range stateChanges {
+		s, err := t.shared.Programs[name].Stats()
 		if err != nil {
 			b.Fatal(err)
 		}
 		sum += s.Runtime
 	}
 	return sum
-}
-
-// hold makes the namespace have as many open sockets as wanted, in processes of their own.
-func (ns *namespace) hold(sockets int) {
-	const each = 16000
-	var ready []func()
-	for left := sockets; left > 0; left -= each {
-		_, out := ns.child("hold", nil, strconv.Itoa(min(left, each)/2))
-		ready = append(ready, func() {
-			if line, err := out.ReadString('\n'); err != nil {
-				ns.t.Fatalf("%q: %v", line, err)
-			}
-		})
-	}
-	for _, wait := range ready {
-		wait()
-	}
-}
-
-// BenchmarkWalk times the walk over open sockets, all with something new and with nothing new,
-// against the two usual ways to look at all sockets.
-func BenchmarkWalk(b *testing.B) {
-	for _, sockets := range []int{1000, 10_000, 100_000} {
-		b.Run(fmt.Sprint(sockets), func(b *testing.B) {
-			ns := newNamespace(b)
-			counter := openFor(b, Options{Mode: EBPF})
-			ns.hold(sockets)
-			tracer := counter.source.(*tracer)
-			for b.Loop() {
-				perSocket := func(name string, f func() error) {
-					b.Helper()
-					start := time.Now()
-					if err := f(); err != nil {
-						b.Fatal(err)
-					}
-					b.ReportMetric(float64(time.Since(start).Nanoseconds())/float64(sockets), name+"-ns/socket")
-				}
-				walk := func() error { return runIter(tracer.walk) }
-				perSocket("changed", walk)
-				perSocket("idle", walk)
-				ns.do(func() error {
-					perSocket("procnettcp", func() error {
-						f, err := os.Open("/proc/thread-self/net/tcp")
-						if err != nil {
-							return err
-						}
-						defer f.Close()
-						_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{f}, make([]byte, 1<<16))
-						return err
-					})
-					perSocket("ss", exec.Command("ss", "-tinH").Run)
-					return nil
-				})
-			}
-		})
-	}
 }
 
 // BenchmarkMemory is the resident memory of a process that counts, beside 50,000 open sockets, and
@@ -458,7 +404,7 @@ func BenchmarkMemory(b *testing.B) {
 		before := slab(b)
 		counter := openFor(b, Options{Mode: EBPF})
 		b.ReportMetric((slab(b)-before)/sockets, "slab-B/socket")
-		b.ReportMetric(mapBytes(b, counter.source.(*tracer))/(1<<20), "maps-MiB")
+		b.ReportMetric(mapBytes(b, counter.tcp.(*tcpTracer))/(1<<20), "maps-MiB")
 		counter.Close()
 
 		_, out := ns.child("tally", nil)
@@ -490,10 +436,12 @@ func slab(b *testing.B) float64 {
 	return 0
 }
 
-func mapBytes(b *testing.B, t *tracer) (sum float64) {
-	maps := []*ebpf.Map{
-		t.turns.tables[0], t.turns.tables[1], t.objects.Handshakes, t.objects.Processes, t.objects.KnownProcesses,
-		t.objects.Listeners, t.objects.Holders, t.objects.Losses,
+func mapBytes(b *testing.B, t *tcpTracer) (sum float64) {
+	maps := []*ebpf.Map{t.turns.tables[0], t.turns.tables[1]}
+	for name, m := range t.shared.Maps {
+		if !strings.HasPrefix(name, ".") && name != bpf.FlowsMapSockets {
+			maps = append(maps, m)
+		}
 	}
 	for _, m := range maps {
 		info, err := m.Info()

@@ -69,7 +69,7 @@ type tuple struct {
 	netns         uint32 // only for addresses that other namespaces have too
 }
 
-func openDiag(o Options) (source, Source, error) {
+func openDiag(o Options) (source, error) {
 	d := &diag{options: o, owners: newSocketOwners(o.Proc), flows: make(map[socketID]*polled)}
 	p, err := d.poll()
 	if err != nil {
@@ -77,10 +77,10 @@ func openDiag(o Options) (source, Source, error) {
 			// What netlink says where it finds no handler for TCP.
 			err = fmt.Errorf("the kernel has no tcp_diag, built in or as a module that it may load: %w", err)
 		}
-		return nil, "", fmt.Errorf("poll sockets by sock_diag: %w", err)
+		return nil, fmt.Errorf("poll sockets by sock_diag: %w", err)
 	}
 	d.update(p) // what is open already is the baseline
-	return d, FromSockDiag, nil
+	return d, nil
 }
 
 func (d *diag) rows(ctx context.Context) ([]row, error) {
@@ -325,7 +325,5 @@ func (d *diag) losses() (Losses, error) {
 
 // countsRTOs is false: the library does not read these fields.
 func (d *diag) countsRTOs() bool { return false }
-
-func (d *diag) meetProcesses(context.Context) {}
 
 func (d *diag) close() error { return nil }

@@ -20,11 +20,11 @@ type DNSRecord struct {
 }
 
 // TallyDNS returns what became of DNS queries since the last TallyDNS or since Open, in no particular
-// order. It returns none where UDP or DNS is not counted: see UDPRefusal.
+// order. It returns none where UDP or DNS is not counted: see Coverage.
 func (c *Counter) TallyDNS(ctx context.Context) ([]DNSRecord, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.source == nil {
+	if c.tcp == nil {
 		return nil, errClosed
 	}
 	if c.udp == nil || c.udp.dns == nil {
@@ -34,7 +34,7 @@ func (c *Counter) TallyDNS(ctx context.Context) ([]DNSRecord, error) {
 		return nil, fmt.Errorf("tally DNS: %w", err)
 	}
 	taken := c.udp.dns.take()
-	c.source.meetProcesses(ctx)
+	c.shared.catchUp(ctx)
 	records := make([]DNSRecord, 0, len(taken))
 	for k, counts := range taken {
 		m := c.udpMerger

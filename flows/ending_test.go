@@ -217,7 +217,8 @@ func TestRetransmits(t *testing.T) {
 }
 
 // What a connection did before the Counter was opened is not news; what it does after is.
-func TestOlderConnections(t *testing.T) {
+func olderConnections(t *testing.T, refuse refuser, check func(*Counter)) {
+	t.Helper()
 	client, server := newWire(t)
 	l := server.listen("tcp4", addrPort(serverIPv4, 7000)) // below what a client is given: see seeded_role
 	c := client.dial("tcp4", l.Addr().String())
@@ -234,7 +235,8 @@ func TestOlderConnections(t *testing.T) {
 	waiting.Write(make([]byte, 50))
 	time.Sleep(20 * time.Millisecond)
 
-	counter := openFor(t, Options{Mode: EBPF})
+	counter := openFor(t, Options{Mode: EBPF, refuse: refuse})
+	check(counter)
 	if sum, _ := tallyUntil(t, counter, port(l), 0); outcomeOf(sum) != (outcome{}) {
 		t.Errorf("before anything happened: %+v", sum)
 	}

@@ -57,6 +57,9 @@ type Options struct {
 	// Proc is where procfs is mounted, /proc by default. It must show the host's processes for
 	// owners to be described in full.
 	Proc string
+
+	// refuse has tests refuse programs and maps as a kernel would, by name.
+	refuse refuser
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -117,15 +120,12 @@ type Losses struct {
 	DNSDropped, DNSMalformed, DNSUnmatched, DNSUntracked uint64
 }
 
-// source delivers what was counted since its last call: rows of any order, each key once.
+// source delivers TCP's counts since its last call: rows of any order, each key once.
 type source interface {
 	rows(ctx context.Context) ([]row, error)
 	losses() (Losses, error)
 	// countsRTOs says whether the kernel counts retransmission timeouts (from 6.7 on).
 	countsRTOs() bool
-	// meetProcesses sees to it that the describer knows every process that was met so far, if the
-	// source tells of them.
-	meetProcesses(ctx context.Context)
 	close() error
 }
 
@@ -137,12 +137,14 @@ type row struct {
 
 // Counter counts flows from Open to Close. Its methods may be called concurrently.
 type Counter struct {
-	kind       Source
-	refusal    *Refusal
-	udpRefusal error
+	kind     Source
+	coverage coverage
 
-	mu     sync.Mutex
-	source source
+	mu sync.Mutex
+	// shared is nil where no program of package bpf runs.
+	shared *shared
+	// tcp is nil when the Counter is closed.
+	tcp    source
 	merger *merger
 	// udp is nil where UDP is not counted.
 	udp       *udpTracer
@@ -151,71 +153,89 @@ type Counter struct {
 	waiting []row
 }
 
-var errClosed = errors.New("flow counter is closed")
+var (
+	errClosed   = errors.New("flow counter is closed")
+	errSockDiag = errors.New("sock_diag has no counts for it")
+)
 
-// Open begins to count. In Auto mode, Source and Refusal of the Counter say what was chosen and
-// what stood in the way. In EBPF mode an error that has a *Refusal says the same.
+// Open begins to count what the kernel allows to be counted, each Part in the best way that it allows. In Auto
+// mode it fails where nothing of TCP can be counted, in EBPF mode where the programs cannot count it: then the error
+// has a *Refusal. Coverage says what was chosen, and what stood in the way of better.
 func Open(options Options) (*Counter, error) {
 	o, err := options.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	c := &Counter{}
+	c := &Counter{coverage: coverage{facts: readFacts(o.Proc)}}
 	describer := newDescriber(o.Proc, o.MaxFlows)
-	if o.Mode != SockDiag {
-		c.source, c.kind, err = openTracer(o, describer)
-		if err == nil {
-			c.openUDP(o)
-			return c.start(o, describer), nil
-		}
-		c.refusal = explain(err, readFacts(o.Proc))
-		if o.Mode == EBPF {
-			return nil, c.refusal
-		}
+	if err := c.open(o, describer); err != nil {
+		return nil, errors.Join(err, c.release())
 	}
-	c.source, c.kind, err = openDiag(o)
-	if err != nil {
-		return nil, errors.Join(err, c.Refusal())
-	}
-	c.udpRefusal = errors.New("count UDP: sock_diag has no counts for it")
-	return c.start(o, describer), nil
-}
-
-// openUDP adds UDP to TCP where the kernel lets it.
-func (c *Counter) openUDP(o Options) {
-	if o.NoUDP {
-		return
-	}
-	var err error
-	if c.udp, err = openUDP(o, c.source.(*tracer).sharedMaps()); err != nil {
-		c.udpRefusal = fmt.Errorf("count UDP: %w", explainUDP(err, readFacts(o.Proc)))
-	}
-}
-
-func (c *Counter) start(o Options, describer *describer) *Counter {
 	c.merger = newMerger("tcp", c.kind, describer, o.MaxFlows)
-	c.merger.countsRTOs = c.source.countsRTOs()
-	c.udpMerger = newMerger("udp", c.kind, describer, o.MaxFlows)
-	return c
+	c.merger.countsRTOs = c.tcp.countsRTOs()
+	c.udpMerger = newMerger("udp", FromEBPF, describer, o.MaxFlows)
+	return c, nil
 }
 
-// Source is how the Counter counts.
-func (c *Counter) Source() Source { return c.kind }
-
-// Refusal is why the kernel's tracer was not taken, as a *Refusal, or nil where it was taken or not
-// asked for.
-func (c *Counter) Refusal() error {
-	if c.refusal == nil {
+func (c *Counter) open(o Options, describer *describer) error {
+	refused := errSockDiag
+	if o.Mode != SockDiag {
+		refused = c.openPrograms(o, describer)
+	}
+	if c.tcp != nil {
 		return nil
 	}
-	return c.refusal
+	if o.Mode == EBPF {
+		return fmt.Errorf("trace flows by eBPF: %w", c.coverage.explain(PartTCP, refused))
+	}
+	var err error
+	if c.tcp, err = openDiag(o); err != nil {
+		return errors.Join(err, c.coverage.explain(PartTCP, refused))
+	}
+	c.kind = FromSockDiag
+	if o.Mode == SockDiag {
+		c.coverage.add(PartTCP, bySockDiag)
+	} else {
+		c.coverage.add(PartTCP, bySockDiag, refused)
+	}
+	if c.udp == nil && !o.NoUDP && c.coverage.of(PartUDP) == nil {
+		c.coverage.add(PartUDP, "", refused)
+	}
+	return nil
 }
 
-// UDPRefusal is why UDP is not counted, or nil where it is, or was not asked for. Where the kernel
-// refused, it has a *Refusal.
-func (c *Counter) UDPRefusal() error {
-	return c.udpRefusal
+// openPrograms counts TCP and UDP by the programs of package bpf, either without the other where the kernel
+// wants it so, and returns why TCP is not counted so.
+func (c *Counter) openPrograms(o Options, describer *describer) error {
+	s, err := openShared(o, describer, &c.coverage)
+	if err != nil {
+		return err
+	}
+	c.shared = s
+	before := len(c.coverage.parts)
+	tcp, refused := openTCP(o, s)
+	if refused == nil {
+		c.tcp, c.kind = tcp, FromEBPF
+	} else {
+		c.coverage.parts = c.coverage.parts[:before]
+	}
+	if o.NoUDP || refused != nil && o.Mode == EBPF {
+		return refused
+	}
+	before = len(c.coverage.parts)
+	if c.udp, err = openUDP(o, s); err != nil {
+		c.udp = nil
+		c.coverage.parts = c.coverage.parts[:before]
+		c.coverage.add(PartUDP, "", err)
+	}
+	return refused
 }
+
+// Source is how the Counter counts TCP.
+func (c *Counter) Source() Source { return c.kind }
+
+// Coverage is how each Part that was asked for is counted, and what is lost where the kernel refused better.
+func (c *Counter) Coverage() []Coverage { return c.coverage.parts }
 
 // Tally returns what was counted since the last Tally or since Open, one record a flow, in no
 // particular order. A flow that did nothing has no record. After an error the next Tally returns
@@ -223,10 +243,10 @@ func (c *Counter) UDPRefusal() error {
 func (c *Counter) Tally(ctx context.Context) ([]Record, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.source == nil {
+	if c.tcp == nil {
 		return nil, errClosed
 	}
-	rows, err := c.source.rows(ctx)
+	rows, err := c.tcp.rows(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("tally flows: %w", err)
 	}
@@ -241,7 +261,7 @@ func (c *Counter) Tally(ctx context.Context) ([]Record, error) {
 			return nil, fmt.Errorf("tally UDP flows: %w", err)
 		}
 	}
-	c.source.meetProcesses(ctx)
+	c.shared.catchUp(ctx)
 	records := c.merger.merge(c.waiting)
 	c.waiting = nil
 	records = append(records, c.udpMerger.merge(datagrams)...)
@@ -255,14 +275,14 @@ func (c *Counter) Tally(ctx context.Context) ([]Record, error) {
 func (c *Counter) Losses() (Losses, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.source == nil {
+	if c.tcp == nil {
 		return Losses{}, errClosed
 	}
-	losses, err := c.source.losses()
+	losses, err := c.tcp.losses()
 	if err != nil || c.udp == nil {
 		return losses, err
 	}
-	udp, err := countLosses(c.udp.objects.Losses)
+	udp, err := countLosses(c.udp.Maps[bpf.UdpMapLosses])
 	if err != nil {
 		return Losses{}, err
 	}
@@ -283,15 +303,25 @@ func (c *Counter) Losses() (Losses, error) {
 func (c *Counter) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.source == nil {
+	if c.tcp == nil {
 		return nil
 	}
+	return c.release()
+}
+
+func (c *Counter) release() error {
 	var errs []error
 	if c.udp != nil {
 		errs = append(errs, c.udp.close())
 		c.udp = nil
 	}
-	errs = append(errs, c.source.close())
-	c.source = nil
+	if c.tcp != nil {
+		errs = append(errs, c.tcp.close())
+		c.tcp = nil
+	}
+	if c.shared != nil {
+		errs = append(errs, c.shared.close())
+		c.shared = nil
+	}
 	return errors.Join(errs...)
 }

@@ -2,6 +2,7 @@ package flows
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -41,12 +42,38 @@ func openFor(t testing.TB, o Options) *Counter {
 	if err != nil {
 		t.Fatal(err)
 	}
+	wantNoRefusal(t, c, o.refuse)
 	t.Cleanup(func() {
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	return c
+}
+
+// wantNoRefusal fails the test where the kernel found a fault with a program, and says what it does not allow
+// at all: there, the next best way is tested.
+func wantNoRefusal(t testing.TB, c *Counter, forced refuser) {
+	t.Helper()
+	for _, cover := range c.Coverage() {
+		for _, r := range cover.Refused {
+			switch {
+			case forced[r.Name] != nil || r.Reason == ReasonSockDiag || r.Reason == ReasonCgroup:
+			case r.Reason == ReasonOther && errors.Is(r.Err, unix.EPERM):
+				t.Logf("this kernel does not allow %v", r)
+			default:
+				t.Errorf("%s: %v", cover.Part, r)
+			}
+		}
+	}
+}
+
+// refusalOf is why a part is not counted in the best way, nil where it is.
+func refusalOf(c *Counter, part Part) error {
+	if cover := c.coverage.of(part); cover != nil && len(cover.Refused) > 0 {
+		return cover.Refused[0]
+	}
+	return nil
 }
 
 // openIn opens a Counter on a thread in the namespace.

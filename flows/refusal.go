@@ -5,33 +5,56 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
 
-// Reason is what keeps the tracer from running.
+// Reason is what keeps a part of the tracer from running.
 type Reason string
 
 const (
-	ReasonKernel     Reason = "kernel"     // older than 5.12
-	ReasonBTF        Reason = "btf"        // built without its own type information
-	ReasonCapability Reason = "capability" // the process lacks a capability
-	ReasonLockdown   Reason = "lockdown"   // kernel lockdown in confidentiality mode
-	ReasonSeccomp    Reason = "seccomp"    // a filter on the process refuses bpf()
-	ReasonCgroup     Reason = "cgroup"     // no control groups of version 2 (UDP only)
-	ReasonOther      Reason = "other"      // see Err
+	ReasonKernel        Reason = "kernel"         // older than 5.12
+	ReasonBTF           Reason = "btf"            // built without its own type information
+	ReasonCapability    Reason = "capability"     // the process lacks a capability
+	ReasonLockdown      Reason = "lockdown"       // kernel lockdown in confidentiality mode
+	ReasonSeccomp       Reason = "seccomp"        // a filter on the process refuses bpf()
+	ReasonUserNamespace Reason = "user_namespace" // capabilities in another one than the first count for nothing
+	ReasonCgroup        Reason = "cgroup"         // no cgroup v2 hierarchy is mounted (UDP only)
+	ReasonSockDiag      Reason = "sock_diag"      // sock_diag, which was asked for or is all there is, has no counts for it
+	ReasonOther         Reason = "other"          // see Answer
 )
 
-// Refusal says why the kernel's tracer is not available here. Err is the first error met.
+// Refusal says what the kernel refused, and why if that is known.
 type Refusal struct {
 	Reason Reason
-	Text   string
-	Err    error
+	// Name is the program or the map, and Kind where the program was to be attached or what kind of map it is:
+	// "walk_storage" and "iter/bpf_sk_storage_map". Both are "" where it is not one alone.
+	Name, Kind string
+	// Answer is the kernel's own, such as "operation not permitted".
+	Answer string
+	// Because says why, "" where that is not known.
+	Because string
+	Err     error
 }
 
-func (r *Refusal) Error() string { return "trace flows by eBPF: " + r.Text }
+func (r *Refusal) Error() string {
+	var b strings.Builder
+	if r.Name != "" {
+		fmt.Fprintf(&b, "%s (%s): ", r.Name, r.Kind)
+	}
+	b.WriteString(r.Answer)
+	if r.Because != "" {
+		if b.Len() > 0 {
+			b.WriteString(": ")
+		}
+		b.WriteString(r.Because)
+	}
+	return b.String()
+}
 
 func (r *Refusal) Unwrap() error { return r.Err }
 
@@ -41,6 +64,7 @@ type facts struct {
 	hasBTF       bool
 	capabilities uint64 // effective
 	seccomp      bool   // a filter is installed
+	userns       bool   // the user namespace is not the first
 	lockdown     string // "none", "integrity", "confidentiality" or "" where it cannot be read
 }
 
@@ -52,6 +76,9 @@ func readFacts(proc string) facts {
 		if _, after, ok := strings.Cut(string(text), "["); ok {
 			f.lockdown, _, _ = strings.Cut(after, "]")
 		}
+	}
+	if text, err := os.ReadFile(filepath.Join(proc, "self/uid_map")); err == nil {
+		f.userns = !slices.Equal(strings.Fields(string(text)), []string{"0", "0", "4294967295"})
 	}
 	if text, err := os.ReadFile(filepath.Join(proc, "self/status")); err == nil {
 		f.readStatus(string(text))
@@ -89,37 +116,60 @@ func (f facts) lacking() []string {
 	return names
 }
 
-// explain finds what err comes from. The library's own text for a refusal blames a limit on locked
-// memory, which kernels with all that the tracer needs do not have: it is left out.
-func explain(err error, f facts) *Refusal {
-	refused := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
-	switch lacking := f.lacking(); {
-	case !releaseAtLeast(f.release, 5, 12):
-		return &Refusal{ReasonKernel, fmt.Sprintf("kernel %s is older than 5.12", f.release), err}
-	case !f.hasBTF:
-		return &Refusal{ReasonBTF, "the kernel has no BTF (/sys/kernel/btf/vmlinux is missing)", err}
-	case refused && len(lacking) > 0:
-		return &Refusal{ReasonCapability, "the process lacks " + strings.Join(lacking, " and "), err}
-	case f.lockdown == "confidentiality":
-		return &Refusal{ReasonLockdown, "kernel lockdown is in confidentiality mode", err}
-	case errors.Is(err, unix.EPERM) && f.seccomp:
-		return &Refusal{ReasonSeccomp, "bpf() is refused although the capabilities are there: the process runs under a seccomp filter", err}
-	case errors.Is(err, unix.EPERM):
-		return &Refusal{ReasonOther, "bpf() is refused although the capabilities are there (a security module, or a user namespace other than the first)", err}
+// explain finds what err comes from. needsNetAdmin is whether the kernel wants that capability too.
+func (f facts) explain(err error, needsNetAdmin bool) *Refusal {
+	r := &Refusal{Err: err}
+	var object *refusedObject
+	if errors.As(err, &object) {
+		r.Name, r.Kind = object.name, object.kind
 	}
-	return &Refusal{ReasonOther, err.Error(), err}
+	r.Reason, r.Because = f.reason(err, r.Name == "", needsNetAdmin)
+	r.Answer = answerOf(err, r.Because != "")
+	return r
 }
 
-// explainUDP finds what keeps UDP from being counted where TCP is.
-func explainUDP(err error, f facts) *Refusal {
+// reason is why the kernel gave that answer. everything is whether it refused the first thing that it was asked for: a filter
+// of system calls sees bpf(), and nothing of what a program is for.
+func (f facts) reason(err error, everything, needsNetAdmin bool) (Reason, string) {
 	refused := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
+	lacking := f.lacking()
+	if needsNetAdmin && !f.has(unix.CAP_NET_ADMIN) && !f.has(unix.CAP_SYS_ADMIN) {
+		lacking = append(lacking, "CAP_NET_ADMIN")
+	}
 	switch {
 	case errors.Is(err, errNoCgroup2):
-		return &Refusal{ReasonCgroup, "no control groups of version 2 are mounted", err}
-	case refused && !f.has(unix.CAP_NET_ADMIN) && !f.has(unix.CAP_SYS_ADMIN):
-		return &Refusal{ReasonCapability, "the process lacks CAP_NET_ADMIN", err}
+		return ReasonCgroup, ""
+	case errors.Is(err, errSockDiag):
+		return ReasonSockDiag, ""
+	case !releaseAtLeast(f.release, 5, 12):
+		return ReasonKernel, fmt.Sprintf("kernel %s is older than 5.12", f.release)
+	case !f.hasBTF:
+		return ReasonBTF, "the kernel has no BTF (/sys/kernel/btf/vmlinux is missing)"
+	case refused && len(lacking) > 0:
+		return ReasonCapability, "the process lacks " + strings.Join(lacking, " and ")
+	case f.lockdown == "confidentiality":
+		return ReasonLockdown, "kernel lockdown is in confidentiality mode"
+	case refused && f.userns:
+		return ReasonUserNamespace, "the process is in a user namespace other than the first"
+	case errors.Is(err, unix.EPERM) && f.seccomp && everything:
+		return ReasonSeccomp, "bpf() is refused although the capabilities are there: the process runs under a seccomp filter"
 	}
-	return explain(err, f)
+	return ReasonOther, ""
+}
+
+// answerOf is the kernel's own answer. The library's text for EPERM blames a limit on locked memory, which
+// kernels with all that the tracer needs do not have: it is left out. What the verifier found is of use only
+// where the reason is not known.
+func answerOf(err error, explained bool) string {
+	var number unix.Errno
+	var verifier *ebpf.VerifierError
+	switch {
+	case !explained && errors.As(err, &verifier):
+		return "the verifier: " + verifier.Error()
+	case errors.As(err, &number):
+		return number.Error()
+	}
+	return err.Error()
 }
 
 func kernelRelease() string {

@@ -57,11 +57,13 @@ func TestExplain(t *testing.T) {
 		{"one capability", eperm, with(func(f *facts) { f.capabilities = bpfOnly }), ReasonCapability, "lacks CAP_PERFMON"},
 		{"lockdown", errors.New("unknown helper"), with(func(f *facts) { f.lockdown = "confidentiality" }), ReasonLockdown, "lockdown"},
 		{"seccomp", eperm, with(func(f *facts) { f.seccomp = true }), ReasonSeccomp, "seccomp"},
-		{"refused", eperm, all, ReasonOther, "refused"},
+		{"one program by a filter", &refusedObject{"walk", "iter/x", eperm}, with(func(f *facts) { f.seccomp = true }), ReasonOther, "walk (iter/x): operation not permitted"},
+		{"user namespace", eperm, with(func(f *facts) { f.userns = true }), ReasonUserNamespace, "user namespace"},
+		{"refused", eperm, all, ReasonOther, "operation not permitted"},
 		{"other", errors.New("no such map"), all, ReasonOther, "no such map"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got := explain(tc.err, tc.facts)
+			got := tc.facts.explain(tc.err, false)
 			if got.Reason != tc.reason || !strings.Contains(got.Error(), tc.text) {
 				t.Errorf("got %q: %v", got.Reason, got)
 			}

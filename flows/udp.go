@@ -2,7 +2,6 @@ package flows
 
 import (
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/cilium/ebpf"
@@ -21,26 +20,35 @@ const minConversations = 16384
 
 var errNoCgroup2 = errors.New("no control groups of version 2 are mounted")
 
-// udpTracer counts datagrams by programs on the root of the tree of control groups.
+// udpTracer counts datagrams by programs on the root of the cgroup v2 hierarchy.
 type udpTracer struct {
-	objects bpf.UdpObjects
-	turns   turns
+	*objects
+	turns turns
 	// dns is nil where DNS is not tallied.
 	dns *dnsTracer
 	// attached are the links that must go before the maps do.
 	attached []io.Closer
 }
 
-// openUDP begins to count UDP. shared are TCP's maps of processes and of sockets' owners.
-func openUDP(o Options, shared map[string]*ebpf.Map) (*udpTracer, error) {
+// packetPrograms count datagrams, each at its place.
+var packetPrograms = []struct {
+	name  string
+	place ebpf.AttachType
+}{
+	{bpf.UdpProgPacketSent, ebpf.AttachCGroupInetEgress},
+	{bpf.UdpProgPacketReceived, ebpf.AttachCGroupInetIngress},
+}
+
+// openUDP begins to count UDP.
+func openUDP(o Options, s *shared) (*udpTracer, error) {
 	t := &udpTracer{}
-	if err := t.open(o, shared); err != nil {
+	if err := t.open(o, s); err != nil {
 		return nil, errors.Join(err, t.close())
 	}
 	return t, nil
 }
 
-func (t *udpTracer) open(o Options, shared map[string]*ebpf.Map) error {
+func (t *udpTracer) open(o Options, s *shared) error {
 	root := cgroup2Mount(o.Proc)
 	if root == "" {
 		return errNoCgroup2
@@ -54,44 +62,93 @@ func (t *udpTracer) open(o Options, shared map[string]*ebpf.Map) error {
 	if err := setScope(spec.Variables[bpf.UdpVarOnlyNetns], o); err != nil {
 		return err
 	}
-	var ports [maxDNSPorts]uint16
-	copy(ports[:], o.DNSPorts)
-	if err := spec.Variables[bpf.UdpVarDnsPorts].Set(ports); err != nil {
-		return err
-	}
-	err = spec.LoadAndAssign(&t.objects, &ebpf.CollectionOptions{MapReplacements: shared})
-	if err != nil {
-		return err
-	}
-	if err := t.turns.open(t.objects.Flows, spec.Maps[bpf.UdpMapFlows].InnerMap); err != nil {
-		return err
-	}
-	if len(o.DNSPorts) > 0 {
-		if t.dns, err = newDNSTracer(t.objects.DnsPackets, o); err != nil {
+	maps := s.maps()
+	if s.processes == nil {
+		if err := withoutProcesses(spec); err != nil {
 			return err
 		}
 	}
-	return t.attach(root)
+	noRing := t.prepareDNS(o, spec, maps)
+	if ring := maps[bpf.UdpMapDnsPackets]; ring != nil {
+		defer ring.Close() // what is loaded has it for itself
+	}
+	if t.objects, err = loadMaps(spec, maps, o.refuse); err != nil {
+		return err
+	}
+	if err := t.turns.open(t.Maps[bpf.UdpMapFlows], spec.Maps[bpf.UdpMapFlows].InnerMap); err != nil {
+		return err
+	}
+	for _, p := range packetPrograms {
+		if _, err := t.load(p.name); err != nil {
+			return err
+		}
+	}
+	if len(o.DNSPorts) > 0 && noRing == nil {
+		if t.dns, err = newDNSTracer(t.Maps[bpf.UdpMapDnsPackets], o); err != nil {
+			return err
+		}
+	}
+	if err := t.attach(root, s); err != nil {
+		return err
+	}
+	s.cover(PartUDP, byPackets)
+	if len(o.DNSPorts) > 0 {
+		by := byPackets
+		if noRing != nil {
+			by = ""
+		}
+		s.cover(PartDNS, by, noRing)
+	}
+	return nil
 }
 
-// attach first sees to it that every socket has an owner, and then begins to count.
-func (t *udpTracer) attach(root string) error {
-	if err := t.attachTo(root, ebpf.AttachCGroupInetSockCreate, t.objects.UdpSocketMade); err != nil {
-		return err
+// prepareDNS makes the ring of DNS packets and tells the programs their ports. Without a ring, or without a
+// port, they look for none.
+func (t *udpTracer) prepareDNS(o Options, spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) (noRing error) {
+	if len(o.DNSPorts) == 0 {
+		withoutRing(spec, bpf.UdpMapDnsPackets)
+		return nil
 	}
-	if err := t.seed(); err != nil {
-		return err
-	}
-	if err := t.attachTo(root, ebpf.AttachCGroupInetEgress, t.objects.PacketSent); err != nil {
-		return err
-	}
-	return t.attachTo(root, ebpf.AttachCGroupInetIngress, t.objects.PacketReceived)
-}
-
-func (t *udpTracer) attachTo(root string, where ebpf.AttachType, p *ebpf.Program) error {
-	l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: where, Program: p})
+	ring, err := makeRing(spec, bpf.UdpMapDnsPackets, o.refuse)
 	if err != nil {
-		return fmt.Errorf("attach to control group %s: %w", root, err)
+		withoutRing(spec, bpf.UdpMapDnsPackets)
+		return err
+	}
+	maps[bpf.UdpMapDnsPackets] = ring
+	var ports [maxDNSPorts]uint16
+	copy(ports[:], o.DNSPorts)
+	return spec.Variables[bpf.UdpVarDnsPorts].Set(ports)
+}
+
+// attach sees to it that sockets have owners, and then begins to count.
+func (t *udpTracer) attach(root string, s *shared) error {
+	_, refusedMade := t.load(bpf.UdpProgUdpSocketMade)
+	by := ""
+	if refusedMade == nil {
+		refusedMade = t.attachTo(root, bpf.UdpProgUdpSocketMade, ebpf.AttachCGroupInetSockCreate)
+	}
+	if refusedMade == nil {
+		by = bySockCreate
+	} else if err := t.set(bpf.UdpVarMakersUnseen, uint32(1)); err != nil {
+		return err
+	}
+	refusedFiles := t.seed()
+	if refusedFiles == nil {
+		by = joinWords(by, byFiles)
+	}
+	for _, p := range packetPrograms {
+		if err := t.attachTo(root, p.name, p.place); err != nil {
+			return err
+		}
+	}
+	s.cover(PartUDPOwners, by, refusedMade, refusedFiles)
+	return nil
+}
+
+func (t *udpTracer) attachTo(root, name string, place ebpf.AttachType) error {
+	l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: place, Program: t.Programs[name]})
+	if err != nil {
+		return &refusedObject{name, "cgroup " + root, err}
 	}
 	t.attached = append(t.attached, l)
 	return nil
@@ -99,13 +156,17 @@ func (t *udpTracer) attachTo(root string, where ebpf.AttachType, p *ebpf.Program
 
 // seed notes the owners of the sockets that are older than the programs.
 func (t *udpTracer) seed() error {
-	files, err := link.AttachIter(link.IterOptions{Program: t.objects.SeedUdpFiles})
+	program, err := t.load(bpf.UdpProgSeedUdpFiles)
 	if err != nil {
 		return err
 	}
+	files, err := link.AttachIter(link.IterOptions{Program: program})
+	if err != nil {
+		return &refusedObject{bpf.UdpProgSeedUdpFiles, byFiles, err}
+	}
 	defer files.Close()
 	if err := runIter(files); err != nil {
-		return fmt.Errorf("walk open files: %w", err)
+		return &refusedObject{bpf.UdpProgSeedUdpFiles, byFiles, err}
 	}
 	return nil
 }
@@ -118,6 +179,7 @@ func (t *udpTracer) close() error {
 	if t.dns != nil {
 		errs = append(errs, t.dns.close())
 	}
-	errs = append(errs, t.turns.close(), t.objects.Close())
+	errs = append(errs, t.turns.close())
+	t.objects.close()
 	return errors.Join(errs...)
 }

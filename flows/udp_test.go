@@ -130,7 +130,7 @@ func openUDPFor(t testing.TB, o Options) *Counter {
 
 func needUDP(t testing.TB, c *Counter) {
 	t.Helper()
-	if err := c.UDPRefusal(); err != nil {
+	if err := refusalOf(c, PartUDP); err != nil {
 		if os.Getenv("SOCKTALLY_TEST_PRIVILEGED") == "1" {
 			t.Fatal(err)
 		}
@@ -676,15 +676,15 @@ func TestUDPLeavesNothing(t *testing.T) {
 
 func TestUDPIsLeftOut(t *testing.T) {
 	c := openFor(t, Options{Mode: EBPF, NoUDP: true})
-	if c.udp != nil || c.UDPRefusal() != nil {
-		t.Errorf("UDP is counted, or refused: %v", c.UDPRefusal())
+	if c.udp != nil || c.coverage.of(PartUDP) != nil {
+		t.Errorf("UDP is counted, or refused: %v", c.Coverage())
 	}
 	// A process that sees no tree of control groups.
 	proc := t.TempDir()
 	write(t, filepath.Join(proc, "self/mountinfo"), "22 1 8:1 / / rw - ext4 /dev/root rw\n")
 	c = openFor(t, Options{Mode: EBPF, Proc: proc})
 	var refusal *Refusal
-	if err := c.UDPRefusal(); !errors.As(err, &refusal) || refusal.Reason != ReasonCgroup {
+	if err := refusalOf(c, PartUDP); !errors.As(err, &refusal) || refusal.Reason != ReasonCgroup {
 		t.Errorf("got %v", err)
 	}
 	if _, err := c.Tally(context.Background()); err != nil {

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Dual MIT/GPL */
+/* What a walk does with each live socket that it meets. */
+#ifndef SOCKTALLY_WALK_H
+#define SOCKTALLY_WALK_H
+
+/* Written by user space before each walk. */
+volatile __u32 walk_number;
+
+/* Setting, written before load: user space's own network namespace, of which iter/tcp shows all sockets. */
+const volatile __u32 own_netns = 0;
+
+/* Read by user space: whether a socket of another namespace has ever been seen. */
+volatile __u32 seen_elsewhere;
+
+static __always_inline void note_netns(const struct sock *sk)
+{
+	if (!seen_elsewhere && netns_of(sk) != own_netns)
+		seen_elsewhere = 1;
+}
+
+static __always_inline void subtract(const struct counts *now, const struct counts *base,
+				     struct flow *delta)
+{
+	delta->sent = now->sent - base->sent;
+	delta->received = now->received - base->received;
+	delta->segs_out = now->segs_out - base->segs_out;
+	delta->segs_in = now->segs_in - base->segs_in;
+	delta->retransmits = now->retransmits - base->retransmits;
+	delta->delivered_ce = now->delivered_ce - base->delivered_ce;
+	delta->reord_seen = now->reord_seen - base->reord_seen;
+	delta->ooo = now->ooo - base->ooo;
+	delta->rtos = (__u16)(now->rtos - base->rtos);
+	delta->rto_recoveries = (__u16)(now->rto_recoveries - base->rto_recoveries);
+	delta->established = now->established - base->established;
+}
+
+static __always_inline void describe(const struct tcp_sock *tp, const struct tracked *t,
+				     struct flow *delta)
+{
+	__u32 rtt = tp->srtt_us >> 3;
+
+	__builtin_memcpy(delta->comm, t->comm, sizeof(delta->comm));
+	if (rtt) {
+		delta->rtt_sum = rtt;
+		delta->rtt_samples = 1;
+	}
+}
+
+/* A walk reads without the socket's lock, so it may see a byte that the lock's holder is about to
+ * take back (a FIN counted, not yet marked). It waits for that one. */
+static __always_inline void never_backwards(struct counts *now, const struct counts *base)
+{
+	if ((__s64)(now->sent - base->sent) < 0)
+		now->sent = base->sent;
+	if ((__s64)(now->received - base->received) < 0)
+		now->received = base->received;
+}
+
+static __always_inline bool unchanged(const struct counts *now, const struct counts *base)
+{
+	return now->segs_out == base->segs_out && now->segs_in == base->segs_in &&
+	       now->sent == base->sent && now->received == base->received &&
+	       now->established == base->established;
+}
+
+/* Takes what is new of one socket since the last walk. */
+static __always_inline void tally(struct sock *sk, struct tracked *t)
+{
+	struct counts now = {};
+	struct flow delta = {};
+	struct flow_key key = {};
+	struct counts *base, *other;
+	struct tcp_sock *tp;
+	__u32 turn;
+	int state;
+
+	turn = t->turn;
+	state = sk->__sk_common.skc_state;
+	if ((turn & TURN_CLOSED) || t->role == ROLE_NONE || state == TCP_LISTEN || state == TCP_CLOSE)
+		return;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return;
+	base = &t->base[0];
+	other = &t->base[1];
+	if (turn & TURN_SLOT) {
+		base = &t->base[1];
+		other = &t->base[0];
+	}
+	read_traffic(tp, t, state, &now);
+	never_backwards(&now, base);
+	if (unchanged(&now, base))
+		return;
+	read_trouble(tp, &now);
+	subtract(&now, base, &delta);
+	describe(tp, t, &delta);
+	key_of(tp, t, &key);
+	*other = now;
+	/* If this fails, the socket has closed meanwhile and everything has been taken. What was read
+	 * may then be another socket's, put into the same memory: it is thrown away. */
+	if (__sync_val_compare_and_swap(&t->turn, turn, turn ^ TURN_SLOT) == turn)
+		fold(&key, &delta);
+}
+
+/* A walk by files meets a socket as often as it is held. */
+static __always_inline void tally_once(struct sock *sk)
+{
+	struct tracked *t = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+
+	if (!t || t->walked == walk_number)
+		return;
+	t->walked = walk_number;
+	tally(sk, t);
+}
+
+#endif

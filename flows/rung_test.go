@@ -1,0 +1,312 @@
+package flows
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"socktally/bpf"
+)
+
+// refusing is a kernel that refuses these programs and maps.
+func refusing(names ...string) refuser {
+	r := refuser{}
+	for _, name := range names {
+		r[name] = unix.EPERM
+	}
+	return r
+}
+
+// walkRungs are the ways to the live sockets: what the kernel must refuse for each, and what it then shows.
+var walkRungs = []struct {
+	name      string
+	refuse    refuser
+	by        string
+	sees      bool // what connections of other namespaces do while they are open
+	seesInOwn bool // the same of the own one
+}{
+	{"storage", nil, byStorage, true, true},
+	{"TCP table and files", refusing(bpf.FlowsProgWalkStorage), byTCPTable + " and " + byFiles, true, true},
+	{"files", refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp), byFiles, true, true},
+	{"TCP tables", refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkFiles), byTCPTable, true, true},
+	{"visits", refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp, bpf.FlowsProgWalkFiles), bySockDiag, true, true},
+	{"none", refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp, bpf.FlowsProgWalkFiles, bpf.FlowsProgVisitSocket), "", false, false},
+}
+
+// wantCover checks how a part is counted. A kernel may refuse more than the test does.
+func wantCover(t *testing.T, c *Counter, part Part, by string) *Coverage {
+	t.Helper()
+	cover := c.coverage.of(part)
+	if cover == nil {
+		t.Fatalf("%s: nothing is said of it", part)
+	}
+	if cover.By != by {
+		t.Skipf("refused by this kernel: %v", cover)
+	}
+	return cover
+}
+
+// An open connection is told by differences: what it did since the last tally, and nothing when it did nothing. Where
+// no walk is allowed, all of it is told when it closes.
+func TestWalkRungs(t *testing.T) {
+	for _, rung := range walkRungs {
+		t.Run(rung.name, func(t *testing.T) {
+			client, server := newWire(t)
+			counter := openFor(t, Options{Mode: EBPF, NoUDP: true, refuse: rung.refuse})
+			cover := wantCover(t, counter, PartTCPOpen, rung.by)
+			if (cover.Lost == "") != rung.sees || len(cover.Refused) != len(rung.refuse) {
+				t.Errorf("got %+v", cover)
+			}
+			here := netip.MustParseAddrPort("127.0.0.1:0").String()
+			l, err := net.Listen("tcp4", here)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+			dial := func() *net.TCPConn {
+				c, err := net.Dial("tcp4", l.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				return c.(*net.TCPConn)
+			}
+			t.Run("own namespace", func(t *testing.T) { tellByDifferences(t, counter, l, dial(), rung.seesInOwn) })
+			for _, ip := range []string{serverIPv4, serverIPv6} {
+				l := server.listen("tcp", addrPort(ip, 0))
+				t.Run(ip, func(t *testing.T) {
+					tellByDifferences(t, counter, l, client.dial("tcp", l.Addr().String()), rung.sees)
+				})
+			}
+			wantNoLosses(t, counter)
+		})
+	}
+}
+
+func tellByDifferences(t *testing.T, counter *Counter, l net.Listener, c *net.TCPConn, sees bool) {
+	t.Helper()
+	s, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told outcome
+	want := func(more outcome) {
+		t.Helper()
+		if !sees && more.Closed == 0 {
+			told = outcome{told.Up + more.Up, told.Down + more.Down, told.Established + more.Established, 0, 0, 0, 0, 0}
+			more = outcome{}
+		} else if !sees {
+			more.Up, more.Down, more.Established = told.Up, told.Down, told.Established
+		}
+		sum, _ := tallyUntil(t, counter, port(l), more.Closed)
+		wantOutcome(t, sum, more)
+	}
+	say := func(from io.Writer, to io.Reader, n int) {
+		from.Write(make([]byte, n))
+		io.ReadFull(to, make([]byte, n))
+	}
+	say(c, s, 1000)
+	want(outcome{Up: 1000, Established: 1})
+	say(c, s, 5)
+	say(s, c, 7000)
+	want(outcome{Up: 5, Down: 7000})
+	tallyUntil(t, counter, port(l), 0) // a last acknowledgement may have been late
+	if _, records := tallyUntil(t, counter, port(l), 0); len(records) != 0 {
+		t.Errorf("nothing happened: %+v", records)
+	}
+	c.CloseWrite()
+	io.Copy(io.Discard, s)
+	s.Close()
+	c.Close()
+	want(outcome{Closed: 1})
+}
+
+// A socket that no process holds is in no file, and what it does is counted when it closes.
+func TestWalkCannotSeeOrphans(t *testing.T) {
+	client, server := newWire(t)
+	counter := openFor(t, Options{Mode: EBPF, NoUDP: true, refuse: refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp)})
+	wantCover(t, counter, PartTCPOpen, byFiles)
+	l := server.listen("tcp4", addrPort(serverIPv4, 0))
+	c := client.dial("tcp4", l.Addr().String())
+	s, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 1 << 20
+	c.SetWriteBuffer(2 * n)
+	s.(*net.TCPConn).SetReadBuffer(4096)
+	c.Write(make([]byte, n))
+	c.Close() // no process holds it any more, and it has not yet sent all
+	before, _ := tallyUntil(t, counter, port(l), 0)
+	if before.BytesSentByClient >= n || before.Closed != 0 {
+		t.Fatalf("it has sent all: %+v", before)
+	}
+	if got, err := io.Copy(io.Discard, s); got != n || err != nil {
+		t.Fatal(got, err)
+	}
+	s.Close()
+	sum, _ := tallyUntil(t, counter, port(l), 1)
+	wantOutcome(t, plus(before, sum), outcome{Up: n, Established: 1, Closed: 1})
+	wantNoLosses(t, counter)
+}
+
+// Connections older than the Counter, on each rung of finding them.
+func TestOlderConnections(t *testing.T) {
+	for _, rung := range []struct {
+		name   string
+		refuse refuser
+		by     string
+	}{
+		{"files and TCP table", nil, byFiles + " and " + byTCPTable},
+		{"files", refusing(bpf.FlowsProgSeedTcp), byFiles + " and " + bySockDiag},
+		{"TCP table", refusing(bpf.FlowsProgSeedFiles), bySockDiag + " and " + byTCPTable},
+		{"visits", refusing(bpf.FlowsProgSeedFiles, bpf.FlowsProgSeedTcp), bySockDiag},
+	} {
+		t.Run(rung.name, func(t *testing.T) {
+			olderConnections(t, rung.refuse, func(counter *Counter) {
+				if cover := wantCover(t, counter, PartTCPOlder, rung.by); cover.Lost != "" || len(cover.Refused) != len(rung.refuse) {
+					t.Errorf("got %+v", cover)
+				}
+			})
+		})
+	}
+}
+
+// Without any way to find them, what they do is not counted, and each that closes is a loss.
+func TestOlderConnectionsAreNotFound(t *testing.T) {
+	client, server := newWire(t)
+	l := server.listen("tcp4", addrPort(serverIPv4, 0))
+	go exchange(l, 5)
+	c := client.dial("tcp4", l.Addr().String())
+	counter := openFor(t, Options{Mode: EBPF, NoUDP: true, refuse: refusing(bpf.FlowsProgSeedFiles, bpf.FlowsProgSeedTcp, bpf.FlowsProgVisitSocket)})
+	cover := wantCover(t, counter, PartTCPOlder, "")
+	if cover.Lost == "" || len(cover.Refused) != 3 {
+		t.Errorf("got %+v", cover)
+	}
+	upload(t, c, 10)
+	upload(t, client.dial("tcp4", l.Addr().String()), 11)
+	sum, _ := tallyUntil(t, counter, port(l), 1)
+	wantOutcome(t, sum, outcome{Up: 11, Down: 5, Established: 1, Closed: 1})
+	losses, err := counter.Losses()
+	if err != nil || losses.Untracked != 2 { // both its ends
+		t.Errorf("losses %+v, %v", losses, err)
+	}
+}
+
+// UDP and DNS need nothing of TCP's programs. TCP is polled then.
+func TestTCPIsRefused(t *testing.T) {
+	for _, program := range stateChanges {
+		t.Run(program, func(t *testing.T) {
+			client, server := newWire(t)
+			counter := openFor(t, Options{refuse: refusing(program)})
+			if cover := wantCover(t, counter, PartTCP, bySockDiag); cover.Lost == "" || cover.Refused[0].Name != program || counter.Source() != FromSockDiag {
+				t.Errorf("got %+v, source %s", cover, counter.Source())
+			}
+			if counter.coverage.of(PartTCPOpen) != nil {
+				t.Errorf("got %v", counter.Coverage())
+			}
+			exactUDP(t, counter, client, server)
+			// What lasts from one poll to the next is counted.
+			l := server.listen("tcp4", addrPort(serverIPv4, 0))
+			c := client.dial("tcp4", l.Addr().String())
+			c.Write(make([]byte, 1234))
+			s, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.ReadFull(s, make([]byte, 1234))
+			sum, records := tallyUntil(t, counter, port(l), 0)
+			wantOutcome(t, sum, outcome{Up: 1234, Established: 1})
+			if len(records) != 1 || records[0].Source != FromSockDiag {
+				t.Errorf("got %+v", records)
+			}
+		})
+	}
+	_, err := Open(Options{Mode: EBPF, refuse: refusing(bpf.FlowsProgSocketChanged)})
+	if err == nil || os.Geteuid() == 0 && err.Error() != "trace flows by eBPF: socket_changed (tp_btf/inet_sock_set_state): operation not permitted" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func exactUDP(t *testing.T, counter *Counter, client, server *namespace) {
+	t.Helper()
+	s := server.listenUDP("udp4", addrPort(serverIPv4, 0))
+	var received talk
+	go answer(s, &received)
+	c := client.dialUDP("udp4", s.LocalAddr().String())
+	for range 10 {
+		if err := ask(c, netip.AddrPort{}, 100, 1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sum, records := tallyUDP(t, counter, udpPort(s))
+	if sum != received.counters() || sum.BytesSentByClient != 1000 {
+		t.Errorf("got %+v, want %+v", sum, received.counters())
+	}
+	if len(records) != 1 || records[0].Source != FromEBPF {
+		t.Errorf("got %+v", records)
+	}
+}
+
+// What is refused of UDP takes no more with it than itself.
+func TestUDPIsRefusedInPart(t *testing.T) {
+	const all = bySockCreate + " and " + byFiles
+	for _, tc := range []struct {
+		refused      string
+		owners, dns  string
+		udp, ownsNew bool
+	}{
+		{bpf.UdpProgSeedUdpFiles, bySockCreate, byPackets, true, true},
+		{bpf.UdpProgUdpSocketMade, byFiles, byPackets, true, false},
+		{bpf.UdpMapDnsPackets, all, "", true, true},
+		{bpf.FlowsMapProcesses, all, byPackets, true, true},
+		{bpf.UdpProgPacketSent, "", "", false, false},
+		{bpf.UdpProgPacketReceived, "", "", false, false},
+	} {
+		t.Run(tc.refused, func(t *testing.T) {
+			client, server := newWire(t)
+			counter := openFor(t, Options{Mode: EBPF, refuse: refusing(tc.refused)})
+			i := slices.IndexFunc(counter.Coverage(), func(c Coverage) bool { return len(c.Refused) > 0 })
+			if i < 0 || counter.Coverage()[i].Refused[0].Name != tc.refused || counter.Coverage()[i].Lost == "" {
+				t.Errorf("got %v", counter.Coverage())
+			}
+			l := server.listen("tcp4", addrPort(serverIPv4, 0))
+			go exchange(l, 20)
+			upload(t, client.dial("tcp4", l.Addr().String()), 10)
+			sum, records := tallyUntil(t, counter, port(l), 1)
+			wantOutcome(t, sum, outcome{Up: 10, Down: 20, Established: 1, Closed: 1})
+			if len(records) != 1 || records[0].Client.Owner.Process != "flows.test" {
+				t.Errorf("got %+v", records)
+			}
+			if !tc.udp {
+				if counter.udp != nil || counter.coverage.of(PartUDPOwners) != nil || wantCover(t, counter, PartUDP, "").Lost == "" {
+					t.Errorf("got %v", counter.Coverage())
+				}
+				return
+			}
+			wantCover(t, counter, PartUDPOwners, tc.owners)
+			wantCover(t, counter, PartDNS, tc.dns)
+			exactUDP(t, counter, client, server)
+			asksDNS(t, counter, client, server, tc.dns != "", tc.ownsNew)
+		})
+	}
+}
+
+// asksDNS asks a question that nobody answers.
+func asksDNS(t *testing.T, counter *Counter, client, server *namespace, counted, owned bool) {
+	t.Helper()
+	server.listenUDP("udp4", addrPort(serverIPv4, 53))
+	c := client.dialUDP("udp4", addrPort(serverIPv4, 53))
+	c.Write(query(t, 1, "refused.invalid."))
+	sums, records := tallyDNS(t, counter, serverIPv4)
+	if got := sums["refused.invalid A"].Requests; got == 1 != counted {
+		t.Errorf("got %d requests", got)
+	}
+	if counted && (records[0].Client.Owner.PID == uint32(os.Getpid())) != owned {
+		t.Errorf("got %+v", records[0].Client)
+	}
+}

@@ -1,0 +1,179 @@
+package flows
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"socktally/bpf"
+)
+
+// hold makes the namespace have as many open sockets as wanted, in processes of their own.
+func (ns *namespace) hold(sockets int) {
+	const each = 16000
+	var ready []func()
+	for left := sockets; left > 0; left -= each {
+		_, out := ns.child("hold", nil, strconv.Itoa(min(left, each)/2))
+		ready = append(ready, func() {
+			if line, err := out.ReadString('\n'); err != nil {
+				ns.t.Fatalf("%q: %v", line, err)
+			}
+		})
+	}
+	for _, wait := range ready {
+		wait()
+	}
+}
+
+// crowd starts processes in the namespace that do nothing and hold these files.
+func (ns *namespace) crowd(processes int, files []*os.File) {
+	for range processes {
+		cmd := exec.Command("sleep", "3600")
+		cmd.ExtraFiles = files
+		ns.do(cmd.Start)
+		ns.t.Cleanup(func() {
+			cmd.Process.Kill()
+			cmd.Wait()
+		})
+	}
+}
+
+func devNull(b *testing.B, n int) []*os.File {
+	files := make([]*os.File, n)
+	for i := range files {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { f.Close() })
+		files[i] = f
+	}
+	return files
+}
+
+// scenes are hosts on which a walk costs something of another kind.
+var scenes = []struct {
+	name    string
+	sockets int
+	set     func(b *testing.B, ns *namespace)
+}{
+	{"10000 sockets", 10_000, func(b *testing.B, ns *namespace) { ns.hold(10_000) }},
+	{"100000 sockets", 100_000, func(b *testing.B, ns *namespace) { ns.hold(100_000) }},
+	{"5000 processes of 100 files", 1000, func(b *testing.B, ns *namespace) {
+		ns.hold(1000)
+		ns.crowd(5000, devNull(b, 100))
+	}},
+	{"200000 files in 20 processes", 1000, func(b *testing.B, ns *namespace) {
+		ns.hold(1000)
+		ns.crowd(20, devNull(b, 10_000))
+	}},
+	{"1000 workers that share 500 sockets", 500, func(b *testing.B, ns *namespace) {
+		ns.crowd(1000, ns.sharedSockets(b, 500))
+	}},
+	{"50 namespaces of 200 sockets", 10_000, func(b *testing.B, ns *namespace) {
+		for range 50 {
+			newNamespace(b).hold(200)
+		}
+	}},
+}
+
+// sharedSockets are both ends of connections, as files.
+func (ns *namespace) sharedSockets(b *testing.B, n int) []*os.File {
+	var files []*os.File
+	l := ns.listen("tcp4", "127.0.0.1:0")
+	for range n / 2 {
+		client := ns.dial("tcp4", l.Addr().String())
+		server, err := l.Accept()
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, c := range []interface{ File() (*os.File, error) }{client, server.(interface{ File() (*os.File, error) })} {
+			f, err := c.File()
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { f.Close() })
+			files = append(files, f)
+		}
+		server.Close()
+	}
+	return files
+}
+
+// walks are the ways to the live sockets, best first: what the kernel must refuse for each.
+var walks = []struct {
+	name   string
+	refuse refuser
+}{
+	{"storage", nil},
+	{"tables", refuser{bpf.FlowsProgWalkStorage: unix.EPERM}},
+	{"files", refuser{bpf.FlowsProgWalkStorage: unix.EPERM, bpf.FlowsProgWalkTcp: unix.EPERM}},
+	{"visits", refuser{bpf.FlowsProgWalkStorage: unix.EPERM, bpf.FlowsProgWalkTcp: unix.EPERM, bpf.FlowsProgWalkFiles: unix.EPERM}},
+}
+
+// BenchmarkWalk times each way over open sockets, all with something new and with nothing new, against
+// the usual way to look at all sockets of one namespace.
+func BenchmarkWalk(b *testing.B) {
+	for _, scene := range scenes {
+		b.Run(strings.ReplaceAll(scene.name, " ", "_"), func(b *testing.B) {
+			ns := newNamespace(b)
+			counters := make([]*tcpTracer, len(walks))
+			for i, way := range walks {
+				counters[i] = openFor(b, Options{Mode: EBPF, NoUDP: true, refuse: way.refuse}).tcp.(*tcpTracer)
+			}
+			scene.set(b, ns)
+			for b.Loop() {
+				timed := func(name string, f func() error) {
+					b.Helper()
+					start := time.Now()
+					if err := f(); err != nil {
+						b.Fatal(err)
+					}
+					b.ReportMetric(float64(time.Since(start).Nanoseconds())/float64(scene.sockets), name+"-ns/socket")
+				}
+				for i, way := range walks {
+					timed(way.name+"-changed", counters[i].walker.walk)
+					timed(way.name+"-idle", counters[i].walker.walk)
+				}
+				w := counters[1].walker.(*tableWalk)
+				timed("tcpall-idle", func() error {
+					w.number()
+					if err := runIter(w.tcp); err != nil {
+						return err
+					}
+					eachOtherNetns("/proc", func(uint32) error { return runIter(w.tcp) })
+					return nil
+				})
+				timed("tcpall-again", func() error {
+					w.number()
+					if err := runIter(w.tcp); err != nil {
+						return err
+					}
+					eachOtherNetns("/proc", func(uint32) error { return runIter(w.tcp) })
+					return nil
+				})
+				timed("find-netns", func() error { otherNetns("/proc"); return nil })
+				ns.do(func() error {
+					timed("procnettcp", readProcNetTCP)
+					return nil
+				})
+			}
+		})
+	}
+}
+
+func readProcNetTCP() error {
+	f, err := os.Open("/proc/thread-self/net/tcp")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{f}, make([]byte, 1<<16))
+	return err
+}
