@@ -118,9 +118,9 @@ func LogCoverage(log *slog.Logger, parts []flows.Coverage) {
 	for _, c := range parts {
 		switch {
 		case c.Lost != "":
-			log.Warn("less of flows is counted", slog.Any("", c))
+			log.Warn("not all of flows is counted", slog.Any("", c))
 		case len(c.Refused) > 0:
-			log.Info("flows are counted at a higher cost", slog.Any("", c))
+			log.Info("counting flows costs more", slog.Any("", c))
 		}
 	}
 }

@@ -121,12 +121,12 @@ func TestFlowsAreTallied(t *testing.T) {
 		if lines := f.log.lines("flows are counted"); len(lines) != 1 || !strings.Contains(lines[0], `source=ebpf schedule="@every 30s"`) {
 			t.Errorf("got %q", lines)
 		}
-		const costs = `level=INFO msg="flows are counted at a higher cost" part=tcp_open by=iter/tcp because="walk_storage (iter/bpf_sk_storage_map): operation not permitted"`
-		if lines := f.log.lines("higher cost"); len(lines) != 1 || !strings.Contains(lines[0], costs) {
+		const costs = `level=INFO msg="counting flows costs more" part=tcp_open by=iter/tcp because="walk_storage (iter/bpf_sk_storage_map): operation not permitted"`
+		if lines := f.log.lines("costs more"); len(lines) != 1 || !strings.Contains(lines[0], costs) {
 			t.Errorf("got %q", lines)
 		}
-		const less = `level=WARN msg="less of flows is counted" part=dns because=no lost=DNS do=nothing`
-		if lines := f.log.lines("less of flows"); len(lines) != 1 || !strings.Contains(lines[0], less) {
+		const less = `level=WARN msg="not all of flows is counted" part=dns because=no lost=DNS do=nothing`
+		if lines := f.log.lines("not all of flows"); len(lines) != 1 || !strings.Contains(lines[0], less) {
 			t.Errorf("got %q", lines)
 		}
 		if n := len(f.out.lines("socktally.flow.")); n != 0 {

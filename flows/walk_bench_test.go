@@ -8,10 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
-
-	"socktally/bpf"
 )
 
 // hold makes the namespace have as many open sockets as wanted, in processes of their own.
@@ -59,24 +55,24 @@ func devNull(b *testing.B, n int) []*os.File {
 
 // scenes are hosts on which a walk costs something of another kind.
 var scenes = []struct {
-	name    string
-	sockets int
-	set     func(b *testing.B, ns *namespace)
+	name  string
+	scope Scope
+	set   func(b *testing.B, ns *namespace)
 }{
-	{"10000 sockets", 10_000, func(b *testing.B, ns *namespace) { ns.hold(10_000) }},
-	{"100000 sockets", 100_000, func(b *testing.B, ns *namespace) { ns.hold(100_000) }},
-	{"5000 processes of 100 files", 1000, func(b *testing.B, ns *namespace) {
+	{"10000 sockets", NetNS, func(b *testing.B, ns *namespace) { ns.hold(10_000) }},
+	{"100000 sockets", NetNS, func(b *testing.B, ns *namespace) { ns.hold(100_000) }},
+	{"5000 processes of 100 files", NetNS, func(b *testing.B, ns *namespace) {
 		ns.hold(1000)
 		ns.crowd(5000, devNull(b, 100))
 	}},
-	{"200000 files in 20 processes", 1000, func(b *testing.B, ns *namespace) {
+	{"200000 files in 20 processes", NetNS, func(b *testing.B, ns *namespace) {
 		ns.hold(1000)
 		ns.crowd(20, devNull(b, 10_000))
 	}},
-	{"1000 workers that share 500 sockets", 500, func(b *testing.B, ns *namespace) {
+	{"1000 workers that share 500 sockets", NetNS, func(b *testing.B, ns *namespace) {
 		ns.crowd(1000, ns.sharedSockets(b, 500))
 	}},
-	{"50 namespaces of 200 sockets", 10_000, func(b *testing.B, ns *namespace) {
+	{"50 namespaces of 200 sockets", Host, func(b *testing.B, ns *namespace) {
 		for range 50 {
 			newNamespace(b).hold(200)
 		}
@@ -106,63 +102,39 @@ func (ns *namespace) sharedSockets(b *testing.B, n int) []*os.File {
 	return files
 }
 
-// walks are the ways to the live sockets, best first: what the kernel must refuse for each.
-var walks = []struct {
-	name   string
-	refuse refuser
-}{
-	{"storage", nil},
-	{"tables", refuser{bpf.FlowsProgWalkStorage: unix.EPERM}},
-	{"files", refuser{bpf.FlowsProgWalkStorage: unix.EPERM, bpf.FlowsProgWalkTcp: unix.EPERM}},
-	{"visits", refuser{bpf.FlowsProgWalkStorage: unix.EPERM, bpf.FlowsProgWalkTcp: unix.EPERM, bpf.FlowsProgWalkFiles: unix.EPERM}},
-}
-
-// BenchmarkWalk times each way over open sockets, all with something new and with nothing new, against
+// BenchmarkWalk times each way to the live sockets, all of them with something new and with nothing new, against
 // the usual way to look at all sockets of one namespace.
 func BenchmarkWalk(b *testing.B) {
 	for _, scene := range scenes {
 		b.Run(strings.ReplaceAll(scene.name, " ", "_"), func(b *testing.B) {
 			ns := newNamespace(b)
-			counters := make([]*tcpTracer, len(walks))
-			for i, way := range walks {
-				counters[i] = openFor(b, Options{Mode: EBPF, NoUDP: true, refuse: way.refuse}).tcp.(*tcpTracer)
+			counters := make([]*Counter, len(walkRungs)-1) // the last one walks nothing
+			for i := range counters {
+				counters[i] = openIn(b, ns, Options{Mode: EBPF, Scope: scene.scope, NoUDP: true, refuse: walkRungs[i].refuse})
 			}
 			scene.set(b, ns)
+			time.Sleep(time.Second) // what was started settles
 			for b.Loop() {
-				timed := func(name string, f func() error) {
+				timed := func(f func() error) (took float64) {
 					b.Helper()
-					start := time.Now()
-					if err := f(); err != nil {
-						b.Fatal(err)
-					}
-					b.ReportMetric(float64(time.Since(start).Nanoseconds())/float64(scene.sockets), name+"-ns/socket")
-				}
-				for i, way := range walks {
-					timed(way.name+"-changed", counters[i].walker.walk)
-					timed(way.name+"-idle", counters[i].walker.walk)
-				}
-				w := counters[1].walker.(*tableWalk)
-				timed("tcpall-idle", func() error {
-					w.number()
-					if err := runIter(w.tcp); err != nil {
+					ns.do(func() error {
+						start := time.Now()
+						err := f()
+						took = float64(time.Since(start).Nanoseconds())
 						return err
-					}
-					eachOtherNetns("/proc", func(uint32) error { return runIter(w.tcp) })
-					return nil
-				})
-				timed("tcpall-again", func() error {
-					w.number()
-					if err := runIter(w.tcp); err != nil {
-						return err
-					}
-					eachOtherNetns("/proc", func(uint32) error { return runIter(w.tcp) })
-					return nil
-				})
-				timed("find-netns", func() error { otherNetns("/proc"); return nil })
-				ns.do(func() error {
-					timed("procnettcp", readProcNetTCP)
-					return nil
-				})
+					})
+					return took
+				}
+				reference := min(timed(readProcNetTCP), timed(readProcNetTCP), timed(readProcNetTCP))
+				b.ReportMetric(reference/1e6, "procnettcp-ms")
+				for i, c := range counters {
+					walk := c.tcp.(*tcpTracer).walker.walk
+					name := strings.ReplaceAll(walkRungs[i].name, " ", "_")
+					changed := timed(walk)
+					idle := min(timed(walk), timed(walk), timed(walk))
+					b.ReportMetric(changed/1e6, name+"-changed-ms")
+					b.ReportMetric(idle/1e6, name+"-idle-ms")
+				}
 			}
 		})
 	}
