@@ -19,7 +19,6 @@ func (e *examination) flows(ctx context.Context) {
 		return
 	}
 	defer counter.Close()
-	e.ok("flows", fmt.Sprintf("TCP is counted by %s", counter.Source()))
 	for _, c := range counter.Coverage() {
 		if c.Lost == "" {
 			e.ok("flows", c.String())

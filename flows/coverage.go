@@ -3,6 +3,7 @@ package flows
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -155,6 +156,9 @@ func remedy(r *Refusal) string {
 	return "report this line: the program has a fault on this kernel"
 }
 
+// parts are all of them, in the order in which they are told.
+var parts = []Part{PartTCP, PartTCPOpen, PartTCPOlder, PartUDP, PartUDPOwners, PartDNS, PartProcesses}
+
 // coverage gathers how each Part is counted.
 type coverage struct {
 	facts facts
@@ -181,6 +185,10 @@ func (c *coverage) explain(part Part, err error) *Refusal {
 		return known
 	}
 	return c.facts.explain(err, part == PartUDP || part == PartDNS)
+}
+
+func (c *coverage) sort() {
+	slices.SortFunc(c.parts, func(a, b Coverage) int { return slices.Index(parts, a.Part) - slices.Index(parts, b.Part) })
 }
 
 // of returns how a Part is counted, nil where it was not asked for.

@@ -171,6 +171,7 @@ func Open(options Options) (*Counter, error) {
 	if err := c.open(o, describer); err != nil {
 		return nil, errors.Join(err, c.release())
 	}
+	c.coverage.sort()
 	c.merger = newMerger("tcp", c.kind, describer, o.MaxFlows)
 	c.merger.countsRTOs = c.tcp.countsRTOs()
 	c.udpMerger = newMerger("udp", FromEBPF, describer, o.MaxFlows)
