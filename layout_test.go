@@ -19,17 +19,17 @@ var layout = []struct {
 	modules string
 }{
 	{".", "cli", ""},
-	{"cli", "api/answer config daemon dns doctor flows", "github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
-	{"daemon", "api collector config flowmetric flows forward forward/dogstatsd forward/series forward/spool metric networks store", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3 golang.org/x/sys"},
+	{"cli", "api/answer config daemon doctor flows record", "github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
+	{"daemon", "api collector config flowmetric flows forward forward/dogstatsd forward/series forward/spool metric networks record store", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"doctor", "collector config flowmetric flows metric", "github.com/robfig/cron/v3 golang.org/x/sys"},
-	{"api", "api/answer dns flows", "golang.org/x/net"},
+	{"api", "api/answer record", "golang.org/x/net"},
 	{"api/answer", "", ""},
 	{"config", "metric networks", "github.com/kelseyhightower/envconfig github.com/robfig/cron/v3"},
 	{"bpf", "", "github.com/cilium/ebpf"},
-	{"dns", "", "golang.org/x/net"},
-	{"flows", "bpf dns", "github.com/cilium/ebpf github.com/vishvananda/netlink golang.org/x/sys"},
-	{"flowmetric", "dns flows metric", ""},
-	{"store", "dns flows", "modernc.org/sqlite"},
+	{"dns", "record", "golang.org/x/net"},
+	{"flows", "bpf dns record", "github.com/cilium/ebpf github.com/vishvananda/netlink golang.org/x/sys"},
+	{"flowmetric", "metric record", ""},
+	{"store", "record", "modernc.org/sqlite"},
 	{"networks", "metric", "github.com/gaissmai/bart"},
 	{"collector", "metric", "github.com/prometheus/procfs"},
 	{"forward", "forward/spool metric", ""},
@@ -37,6 +37,7 @@ var layout = []struct {
 	{"forward/series", "forward metric", ""},
 	{"forward/spool", "metric", ""},
 	{"metric", "", ""},
+	{"record", "", ""},
 
 	// For tests and generation only; no package above imports these.
 	{"forward/forwardtest", "forward metric", ""},

@@ -5,19 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"socktally/record"
 	"strings"
 	"time"
-
-	"socktally/dns"
-	"socktally/flows"
 )
 
 // Source holds what is asked for. A call's yield is called for each record of any part of the window
 // [from, to), for several of one flow perhaps; the record is valid until it returns, and its error ends
 // the call and is what that returns. A Source is safe for concurrent use.
 type Source interface {
-	Connections(ctx context.Context, from, to time.Time, yield func(*flows.Record) error) error
-	DNS(ctx context.Context, from, to time.Time, yield func(*flows.DNSRecord) error) error
+	Connections(ctx context.Context, from, to time.Time, yield func(*record.Flow) error) error
+	DNS(ctx context.Context, from, to time.Time, yield func(*record.DNS) error) error
 }
 
 // errTooMany ends an aggregation that would take too much memory.
@@ -112,12 +110,12 @@ func id(fields []field, values [][]string, separator string) string {
 }
 
 // aggregateConnections groups the connections of a source.
-func aggregateConnections(ctx context.Context, s Source, q *question, most int) (*grouping[flows.Counters], error) {
-	g := newGrouping[flows.Counters](ctx, q, most)
+func aggregateConnections(ctx context.Context, s Source, q *question, most int) (*grouping[record.Counters], error) {
+	g := newGrouping[record.Counters](ctx, q, most)
 	v := &view{}
-	err := s.Connections(ctx, q.from, q.to, func(r *flows.Record) error {
+	err := s.Connections(ctx, q.from, q.to, func(r *record.Flow) error {
 		v.client, v.server = &r.Client, &r.Server
-		v.clientHere, v.serverHere = r.Direction != flows.Incoming, r.Direction != flows.Outgoing
+		v.clientHere, v.serverHere = r.Direction.ClientIsHere(), r.Direction.ServerIsHere()
 		v.protocol, v.direction, v.domain = r.Protocol, string(r.Direction), r.ServerDomain
 		sum, err := g.sumOf(v)
 		if sum != nil {
@@ -129,18 +127,16 @@ func aggregateConnections(ctx context.Context, s Source, q *question, most int) 
 }
 
 // aggregateDNS groups the queries of a source.
-func aggregateDNS(ctx context.Context, s Source, q *question, most int) (*grouping[dns.Counts], error) {
-	g := newGrouping[dns.Counts](ctx, q, most)
+func aggregateDNS(ctx context.Context, s Source, q *question, most int) (*grouping[record.DNSCounts], error) {
+	g := newGrouping[record.DNSCounts](ctx, q, most)
 	v := &view{}
-	err := s.DNS(ctx, q.from, q.to, func(r *flows.DNSRecord) error {
+	err := s.DNS(ctx, q.from, q.to, func(r *record.DNS) error {
 		v.client, v.server = &r.Client, &r.Server
-		// A query that nobody here asked was answered here.
-		v.serverHere = r.Server.Owner.PID != 0
-		v.clientHere = r.Client.Owner.PID != 0 || !v.serverHere
+		v.clientHere, v.serverHere = r.Direction.ClientIsHere(), r.Direction.ServerIsHere()
 		v.protocol, v.dnsName, v.dnsType = r.Protocol, r.Name, r.Type
 		sum, err := g.sumOf(v)
 		if sum != nil {
-			sum.Add(&r.Counts)
+			sum.Add(&r.DNSCounts)
 		}
 		return err
 	})

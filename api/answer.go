@@ -4,8 +4,7 @@ import (
 	"math"
 
 	"socktally/api/answer"
-	"socktally/dns"
-	"socktally/flows"
+	"socktally/record"
 )
 
 // latencyPercentile is the one percentile that the two latency metrics of DNS have room for.
@@ -14,19 +13,19 @@ const latencyPercentile = 95
 // count is a sum as the answers have it, which know no more than int64.
 func count(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 
-// countOf is a sum that not every kernel knows.
-func countOf(n *uint64) *int64 {
-	if n == nil {
+// countIf is a sum that not every kernel knows.
+func countIf(known bool, n uint64) *int64 {
+	if !known {
 		return nil
 	}
-	c := count(*n)
+	c := count(n)
 	return &c
 }
 
 // connectionAnswer makes the response of the largest groups.
-func connectionAnswer(g *grouping[flows.Counters], limit int) answer.Connections {
+func connectionAnswer(g *grouping[record.Counters], limit int) answer.Connections {
 	response := answer.Connections{Data: []answer.Connection{}}
-	for _, group := range g.largest(limit, func(c *flows.Counters) uint64 { return c.BytesSentByClient + c.BytesSentByServer }) {
+	for _, group := range g.largest(limit, func(c *record.Counters) uint64 { return c.BytesSentByClient + c.BytesSentByServer }) {
 		values := groupValues(group.key, len(g.fields))
 		groupBys := make(map[string][]string, len(values))
 		for i, of := range values {
@@ -45,12 +44,12 @@ func connectionAnswer(g *grouping[flows.Counters], limit int) answer.Connections
 				TCPDeliveredCE:            count(s.DeliveredCE),
 				TCPEstablishedConnections: count(s.Established),
 				TCPRcvOOOPack:             count(s.RcvOOOPack),
-				TCPRecoveryCount:          countOf(s.RecoveryCount),
+				TCPRecoveryCount:          countIf(s.Known&record.KnowsRecoveryCount != 0, s.RecoveryCount),
 				TCPRefusals:               count(s.Refusals),
 				TCPReordSeen:              count(s.ReordSeen),
 				TCPResets:                 count(s.Resets),
 				TCPRetransmits:            count(s.Retransmits),
-				TCPRTOCount:               countOf(s.RTOCount),
+				TCPRTOCount:               countIf(s.Known&record.KnowsRTOCount != 0, s.RTOCount),
 				TCPTimeouts:               count(s.Timeouts),
 			},
 			ID:   id(g.fields, values, ", "),
@@ -61,9 +60,9 @@ func connectionAnswer(g *grouping[flows.Counters], limit int) answer.Connections
 }
 
 // dnsAnswer makes the response of the largest groups.
-func dnsAnswer(g *grouping[dns.Counts], limit int) answer.DNS {
+func dnsAnswer(g *grouping[record.DNSCounts], limit int) answer.DNS {
 	response := answer.DNS{Data: []answer.DNSRow{}}
-	for _, group := range g.largest(limit, func(c *dns.Counts) uint64 { return c.Requests }) {
+	for _, group := range g.largest(limit, func(c *record.DNSCounts) uint64 { return c.Requests }) {
 		values := groupValues(group.key, len(g.fields))
 		groupBys := []answer.GroupBy{}
 		for i, of := range values {
@@ -80,7 +79,7 @@ func dnsAnswer(g *grouping[dns.Counts], limit int) answer.DNS {
 	return response
 }
 
-func dnsMetrics(c *dns.Counts) []answer.DNSMetric {
+func dnsMetrics(c *record.DNSCounts) []answer.DNSMetric {
 	metrics := []answer.DNSMetric{
 		{Key: answer.DNSTotalRequests, Value: count(c.Requests)},
 		{Key: answer.DNSFailures, Value: count(c.Failures())},

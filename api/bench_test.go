@@ -12,16 +12,16 @@ import (
 	"testing"
 	"time"
 
-	"socktally/flows"
+	"socktally/record"
 	"socktally/store"
 )
 
 // manyRecords are records of so many flows, each in every one of the buckets.
-func manyRecords(perBucket, buckets int) []flows.Record {
-	all := make([]flows.Record, 0, perBucket*buckets)
+func manyRecords(perBucket, buckets int) []record.Flow {
+	all := make([]record.Flow, 0, perBucket*buckets)
 	for range buckets {
 		for i := range perBucket {
-			all = append(all, record(uint64(i), func(r *flows.Record) {
+			all = append(all, flowOf(uint64(i), func(r *record.Flow) {
 				r.Client.Owner.Service = fmt.Sprint("service-", i%50)
 				r.Server.Addr = netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)})
 				r.Server.Port = uint16(1 + i%1000)
@@ -42,7 +42,7 @@ func BenchmarkAggregate(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			var sum uint64
-			err := m.Connections(context.Background(), time.Time{}, start, func(r *flows.Record) error {
+			err := m.Connections(context.Background(), time.Time{}, start, func(r *record.Flow) error {
 				sum += r.BytesSentByClient
 				return nil
 			})
@@ -91,7 +91,7 @@ func BenchmarkStore(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			n := 0
-			err := s.Connections(context.Background(), at, now, func(*flows.Record) error { n++; return nil })
+			err := s.Connections(context.Background(), at, now, func(*record.Flow) error { n++; return nil })
 			if err != nil || n < 40_000 {
 				b.Fatal(n, err)
 			}
@@ -124,8 +124,8 @@ func TestAggregationAllocatesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newGrouping[flows.Counters](context.Background(), &q, 10)
-	r := record(1, nil)
+	g := newGrouping[record.Counters](context.Background(), &q, 10)
+	r := flowOf(1, nil)
 	v := &view{client: &r.Client, server: &r.Server, clientHere: true, protocol: r.Protocol}
 	allocations := testing.AllocsPerRun(1000, func() {
 		sum, err := g.sumOf(v)

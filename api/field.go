@@ -5,10 +5,9 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"socktally/record"
 	"strconv"
 	"strings"
-
-	"socktally/flows"
 )
 
 // unresolved is the value of a field of which nothing is known.
@@ -19,7 +18,7 @@ const ungrouped = "server_ungrouped"
 
 // view is what filters and groups see of a record of either kind.
 type view struct {
-	client, server           *flows.Endpoint
+	client, server           *record.Endpoint
 	clientHere, serverHere   bool
 	protocol, direction      string
 	domain, dnsName, dnsType string
@@ -39,31 +38,31 @@ type field struct {
 	text   func(*view) string
 	addr   func(*view) netip.Addr
 	number func(*view) uint64
-	owner  func(*view) *flows.Owner // whose tags have tagKey
+	owner  func(*view) *record.Owner // whose tags have tagKey
 	tagKey string
 }
 
-func clientOf(v *view) *flows.Endpoint { return v.client }
-func serverOf(v *view) *flows.Endpoint { return v.server }
+func clientOf(v *view) *record.Endpoint { return v.client }
+func serverOf(v *view) *record.Endpoint { return v.server }
 
 // endField returns what a name says of one end, after its client_ or server_.
-func endField(end func(*view) *flows.Endpoint, here func(*view) string, name string) field {
-	text := func(of func(*flows.Owner) string) field {
+func endField(end func(*view) *record.Endpoint, here func(*view) string, name string) field {
+	text := func(of func(*record.Owner) string) field {
 		return field{text: func(v *view) string { return of(&end(v).Owner) }}
 	}
 	switch name {
 	case "service":
-		return text(func(o *flows.Owner) string { return o.Service })
+		return text(func(o *record.Owner) string { return o.Service })
 	case "env":
-		return text(func(o *flows.Owner) string { return o.Env })
+		return text(func(o *record.Owner) string { return o.Env })
 	case "version":
-		return text(func(o *flows.Owner) string { return o.Version })
+		return text(func(o *record.Owner) string { return o.Version })
 	case "process":
-		return text(func(o *flows.Owner) string { return o.Process })
+		return text(func(o *record.Owner) string { return o.Process })
 	case "container_id":
-		return text(func(o *flows.Owner) string { return o.ContainerID })
+		return text(func(o *record.Owner) string { return o.ContainerID })
 	case "pod_uid":
-		return text(func(o *flows.Owner) string { return o.PodUID })
+		return text(func(o *record.Owner) string { return o.PodUID })
 	case "host":
 		return field{text: here}
 	case "ip":
@@ -73,7 +72,7 @@ func endField(end func(*view) *flows.Endpoint, here func(*view) string, name str
 	case "pid":
 		return field{number: func(v *view) uint64 { return uint64(end(v).Owner.PID) }}
 	}
-	return field{owner: func(v *view) *flows.Owner { return &end(v).Owner }, tagKey: name}
+	return field{owner: func(v *view) *record.Owner { return &end(v).Owner }, tagKey: name}
 }
 
 // namePattern is what a name may look like: the key of a tag, with its side before it. It says nothing of

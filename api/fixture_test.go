@@ -10,19 +10,17 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"socktally/record"
 	"strings"
 	"testing"
 	"time"
-
-	"socktally/dns"
-	"socktally/flows"
 )
 
 // memory is a Source of records that are all of one moment.
 type memory struct {
 	at          time.Time
-	connections []flows.Record
-	dns         []flows.DNSRecord
+	connections []record.Flow
+	dns         []record.DNS
 	err         error
 	block       chan struct{} // if set, a query waits for it or for its context
 }
@@ -38,14 +36,14 @@ func (m *memory) wait(ctx context.Context) error {
 	return m.err
 }
 
-func (m *memory) Connections(ctx context.Context, from, to time.Time, yield func(*flows.Record) error) error {
+func (m *memory) Connections(ctx context.Context, from, to time.Time, yield func(*record.Flow) error) error {
 	if err := m.wait(ctx); err != nil {
 		return err
 	}
 	if m.at.Before(from) || !m.at.Before(to) {
 		return nil
 	}
-	var r flows.Record // valid until yield returns, and not longer
+	var r record.Flow // valid until yield returns, and not longer
 	for i := range m.connections {
 		r = m.connections[i]
 		if err := yield(&r); err != nil {
@@ -55,7 +53,7 @@ func (m *memory) Connections(ctx context.Context, from, to time.Time, yield func
 	return nil
 }
 
-func (m *memory) DNS(ctx context.Context, from, to time.Time, yield func(*flows.DNSRecord) error) error {
+func (m *memory) DNS(ctx context.Context, from, to time.Time, yield func(*record.DNS) error) error {
 	if err := m.wait(ctx); err != nil {
 		return err
 	}
@@ -143,15 +141,15 @@ func rows(t testing.TB, s *Server, path string, parameters ...string) []string {
 func same(a, b []string) bool { return fmt.Sprintf("%q", a) == fmt.Sprintf("%q", b) }
 
 // record is a flow of bytes from a client of this host to a server elsewhere.
-func record(bytes uint64, change func(*flows.Record)) flows.Record {
-	r := flows.Record{
-		Protocol: "tcp", Family: "ipv4", Source: flows.FromEBPF, Direction: flows.Outgoing,
-		Client: flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: flows.Owner{
+func flowOf(bytes uint64, change func(*record.Flow)) record.Flow {
+	r := record.Flow{
+		Protocol: "tcp", Family: "ipv4", Source: record.FromEBPF, Direction: record.Outgoing,
+		Client: record.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: record.Owner{
 			PID: 71, Process: "curl", Service: "checkout", Env: "prod", Version: "2.1", Tags: []string{"team:pay", "Zone:z1"},
 			ContainerID: strings.Repeat("ab", 32),
 		}},
-		Server:   flows.Endpoint{Addr: netip.MustParseAddr("192.0.2.10"), Port: 443},
-		Counters: flows.Counters{BytesSentByClient: bytes},
+		Server:   record.Endpoint{Addr: netip.MustParseAddr("192.0.2.10"), Port: 443},
+		Counters: record.Counters{BytesSentByClient: bytes},
 	}
 	if change != nil {
 		change(&r)
@@ -160,12 +158,12 @@ func record(bytes uint64, change func(*flows.Record)) flows.Record {
 }
 
 // query is a DNS query of this host that was asked so often and always answered.
-func query(name string, requests uint64, change func(*flows.DNSRecord)) flows.DNSRecord {
-	r := flows.DNSRecord{
-		Protocol: "udp", Name: name, Type: "A",
-		Client: flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: flows.Owner{PID: 71, Process: "curl", Service: "checkout"}},
-		Server: flows.Endpoint{Addr: netip.MustParseAddr("192.0.2.53"), Port: 53},
-		Counts: dns.Counts{Requests: requests, Successes: requests},
+func query(name string, requests uint64, change func(*record.DNS)) record.DNS {
+	r := record.DNS{
+		Protocol: "udp", Direction: record.Outgoing, Name: name, Type: "A",
+		Client:    record.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: record.Owner{PID: 71, Process: "curl", Service: "checkout"}},
+		Server:    record.Endpoint{Addr: netip.MustParseAddr("192.0.2.53"), Port: 53},
+		DNSCounts: record.DNSCounts{Requests: requests, Successes: requests},
 	}
 	if change != nil {
 		change(&r)

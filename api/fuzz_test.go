@@ -2,20 +2,19 @@ package api
 
 import (
 	"net/netip"
+	"socktally/record"
 	"strings"
 	"testing"
 	"unicode/utf8"
-
-	"socktally/flows"
 )
 
 // someViews are what a fuzzed predicate is tried on.
 func someViews() []*view {
-	full := &flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Port: 80, Owner: flows.Owner{
+	full := &record.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Port: 80, Owner: record.Owner{
 		PID: 1, Process: "a", Service: "b\x00c", Env: "\xff", Tags: []string{"team:x", "team:y", ":", "z"},
 	}}
 	return []*view{
-		{client: &flows.Endpoint{}, server: &flows.Endpoint{}},
+		{client: &record.Endpoint{}, server: &record.Endpoint{}},
 		{client: full, server: full, clientHere: true, protocol: "tcp", dnsName: "a\x00b.invalid"},
 	}
 }

@@ -4,29 +4,28 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"socktally/record"
 	"strings"
 	"testing"
-
-	"socktally/flows"
 )
 
 // mixed are records of each direction and protocol, and one that found no room.
-func mixed() []flows.Record {
-	return []flows.Record{
-		record(100, nil),
-		record(20, func(r *flows.Record) { // the server is here
-			r.Direction = flows.Incoming
+func mixed() []record.Flow {
+	return []record.Flow{
+		flowOf(100, nil),
+		flowOf(20, func(r *record.Flow) { // the server is here
+			r.Direction = record.Incoming
 			r.Client, r.Server = r.Server, r.Client
 			r.Client.Port, r.Server.Port = 0, 8080
 			r.Client.Owner.Tags = []string{"name:db-replicas", "team:storage"}
 		}),
-		record(3, func(r *flows.Record) { // both are
-			r.Direction, r.Protocol, r.ServerDomain = flows.Local, "udp", "cache.invalid"
-			r.Server = flows.Endpoint{Addr: netip.MustParseAddr("2001:db8::7"), Port: 53, Owner: flows.Owner{
+		flowOf(3, func(r *record.Flow) { // both are
+			r.Direction, r.Protocol, r.ServerDomain = record.Local, "udp", "cache.invalid"
+			r.Server = record.Endpoint{Addr: netip.MustParseAddr("2001:db8::7"), Port: 53, Owner: record.Owner{
 				PID: 9, Process: "named", Service: "dns, one", Tags: []string{"team:b", "team:a", "team:b", "bare"},
 			}}
 		}),
-		{Protocol: "tcp", Direction: flows.Outgoing, Counters: flows.Counters{BytesSentByClient: 1}},
+		{Protocol: "tcp", Direction: record.Outgoing, Counters: record.Counters{BytesSentByClient: 1}},
 	}
 }
 
@@ -70,7 +69,7 @@ func TestValuesAreSeveral(t *testing.T) {
 	if want := `"group_bys":{"server_team":["a","b"]}`; !strings.Contains(body, want) {
 		t.Errorf("want %s in %s", want, body)
 	}
-	s = newServer(t, &memory{dns: []flows.DNSRecord{query("a.invalid", 1, func(r *flows.DNSRecord) { r.Client.Owner.Tags = []string{"team:b", "team:a"} })}}, nil)
+	s = newServer(t, &memory{dns: []record.DNS{query("a.invalid", 1, func(r *record.DNS) { r.Client.Owner.Tags = []string{"team:b", "team:a"} })}}, nil)
 	_, body = get(t, s, DNSPath, "group_by=client_team,server_ungrouped")
 	if want := `"group_bys":[{"key":"client_team","value":"a"},{"key":"client_team","value":"b"}]`; !strings.Contains(body, want) {
 		t.Errorf("want %s in %s", want, body)
@@ -78,11 +77,11 @@ func TestValuesAreSeveral(t *testing.T) {
 }
 
 func TestDNSGroups(t *testing.T) {
-	s := newServer(t, &memory{dns: []flows.DNSRecord{
+	s := newServer(t, &memory{dns: []record.DNS{
 		query("a.invalid", 7, nil),
-		query("b.invalid", 2, func(r *flows.DNSRecord) { r.Type, r.Client.Owner.Service = "AAAA", "" }),
-		query("a.invalid", 1, func(r *flows.DNSRecord) { // asked from elsewhere
-			r.Client.Owner, r.Server.Owner = flows.Owner{}, flows.Owner{PID: 9, Service: "named"}
+		query("b.invalid", 2, func(r *record.DNS) { r.Type, r.Client.Owner.Service = "AAAA", "" }),
+		query("a.invalid", 1, func(r *record.DNS) { // asked from elsewhere
+			r.Client.Owner, r.Server.Owner, r.Direction = record.Owner{}, record.Owner{PID: 9, Service: "named"}, record.Incoming
 		}),
 	}}, nil)
 	for groupBy, want := range map[string][]string{
@@ -109,7 +108,7 @@ func TestDNSGroups(t *testing.T) {
 func TestOrderIsStable(t *testing.T) {
 	m := &memory{}
 	for i := range 50 {
-		m.connections = append(m.connections, record(5, func(r *flows.Record) { r.Server.Port = uint16(1000 + i*7%50) }))
+		m.connections = append(m.connections, flowOf(5, func(r *record.Flow) { r.Server.Port = uint16(1000 + i*7%50) }))
 	}
 	s := newServer(t, m, nil)
 	got := rows(t, s, ConnectionsPath, "group_by=server_port", "limit=3")
@@ -121,7 +120,7 @@ func TestOrderIsStable(t *testing.T) {
 func TestLimits(t *testing.T) {
 	m := &memory{}
 	for i := range 8000 {
-		m.connections = append(m.connections, record(uint64(i), func(r *flows.Record) { r.Server.Port = uint16(i + 1) }))
+		m.connections = append(m.connections, flowOf(uint64(i), func(r *record.Flow) { r.Server.Port = uint16(i + 1) }))
 		m.dns = append(m.dns, query(fmt.Sprint(i), uint64(i), nil))
 	}
 	s := newServer(t, m, nil)
@@ -145,7 +144,7 @@ func TestLimits(t *testing.T) {
 
 // TestLargeSums adds up to more than an int64.
 func TestLargeSums(t *testing.T) {
-	s := newServer(t, &memory{connections: []flows.Record{record(1<<63-1, nil), record(7, nil)}}, nil)
+	s := newServer(t, &memory{connections: []record.Flow{flowOf(1<<63-1, nil), flowOf(7, nil)}}, nil)
 	if _, body := get(t, s, ConnectionsPath); !strings.Contains(body, `"bytes_sent_by_client":9223372036854775807`) {
 		t.Error(body)
 	}
@@ -153,9 +152,9 @@ func TestLargeSums(t *testing.T) {
 
 // TestHostileValues has processes call themselves what would be other rows.
 func TestHostileValues(t *testing.T) {
-	var all []flows.Record
+	var all []record.Flow
 	for i, service := range []string{"a, server_service:b", "a%2C", "\xff\xfe", "x\"}]}", "N/A"} {
-		all = append(all, record(uint64(10-i), func(r *flows.Record) { r.Client.Owner.Service = service }))
+		all = append(all, flowOf(uint64(10-i), func(r *record.Flow) { r.Client.Owner.Service = service }))
 	}
 	s := newServer(t, &memory{connections: all}, nil)
 	want := []string{"client_service:a%2C server_service:b 10", "client_service:a%252C 9", "client_service:\uFFFD 8", "client_service:x\"}]} 7", "client_service:N/A 6"}

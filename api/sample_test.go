@@ -3,11 +3,9 @@ package api
 import (
 	"encoding/json"
 	"reflect"
+	"socktally/record"
 	"testing"
 	"time"
-
-	"socktally/dns"
-	"socktally/flows"
 )
 
 // The samples of Datadog's own page.
@@ -51,16 +49,16 @@ func parseJSON(t *testing.T, text string) map[string]any {
 }
 
 func TestConnectionSample(t *testing.T) {
-	part := func(c flows.Counters) flows.Record {
-		return record(0, func(r *flows.Record) {
+	part := func(c record.Counters) record.Flow {
+		return flowOf(0, func(r *record.Flow) {
 			r.Client.Owner.Tags = []string{"x:y", "team:networks"}
 			r.Server.Owner.Service = "hucklebuck"
 			r.Counters = c
 		})
 	}
-	s := newServer(t, &memory{connections: []flows.Record{
-		part(flows.Counters{BytesSentByClient: 60, BytesSentByServer: 200, PacketsSentByClient: 4, PacketsSentByServer: 15, RTTSum: 2000, RTTSamples: 2, Established: 40, Closed: 10, Refusals: 7}),
-		part(flows.Counters{BytesSentByClient: 40, PacketsSentByClient: 6, PacketsSentByServer: 5, RTTSum: 400, RTTSamples: 1, Closed: 20, Resets: 5, Retransmits: 30, Timeouts: 6}),
+	s := newServer(t, &memory{connections: []record.Flow{
+		part(record.Counters{BytesSentByClient: 60, BytesSentByServer: 200, PacketsSentByClient: 4, PacketsSentByServer: 15, RTTSum: 2000, RTTSamples: 2, Established: 40, Closed: 10, Refusals: 7}),
+		part(record.Counters{BytesSentByClient: 40, PacketsSentByClient: 6, PacketsSentByServer: 5, RTTSum: 400, RTTSamples: 1, Closed: 20, Resets: 5, Retransmits: 30, Timeouts: 6}),
 	}}, nil)
 	_, body := get(t, s, ConnectionsPath, "group_by=client_team,server_service")
 	want := parseJSON(t, connectionSample)
@@ -74,19 +72,19 @@ func TestConnectionSample(t *testing.T) {
 }
 
 func TestDNSSample(t *testing.T) {
-	part := query("example.com", 60, func(r *flows.DNSRecord) {
+	part := query("example.com", 60, func(r *record.DNS) {
 		r.Client.Owner.Service = "example-service"
-		r.Counts = dns.Counts{Requests: 60, Successes: 53, NXDomain: 1, OtherFailures: 3, Timeouts: 2}
+		r.DNSCounts = record.DNSCounts{Requests: 60, Successes: 53, NXDomain: 1, OtherFailures: 3, Timeouts: 2}
 	})
 	other := part
-	other.Type, other.Counts = "AAAA", dns.Counts{Requests: 40, Successes: 40, ServFail: 1}
+	other.Type, other.DNSCounts = "AAAA", record.DNSCounts{Requests: 40, Successes: 40, ServFail: 1}
 	for range 46 {
 		part.SuccessLatency.Add(50 * time.Microsecond)
 		other.SuccessLatency.Add(50 * time.Microsecond)
 	}
 	part.FailureLatency.Add(30 * time.Microsecond)
 	other.FailureLatency.Add(75 * time.Microsecond)
-	s := newServer(t, &memory{dns: []flows.DNSRecord{part, other}}, nil)
+	s := newServer(t, &memory{dns: []record.DNS{part, other}}, nil)
 	// The name asked for is the server's side of a grouping that has no other.
 	for _, groupBy := range []string{"client_service,network.dns_query", "client_service"} {
 		_, body := get(t, s, DNSPath, "group_by="+groupBy)

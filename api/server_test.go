@@ -10,13 +10,12 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"socktally/record"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"socktally/flows"
 )
 
 func TestPathsAndMethods(t *testing.T) {
@@ -201,7 +200,7 @@ func TestSlowQuery(t *testing.T) {
 func TestAbandonedQuery(t *testing.T) {
 	m := &memory{}
 	for range 2 * checkEvery {
-		m.connections = append(m.connections, record(1, nil))
+		m.connections = append(m.connections, flowOf(1, nil))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -245,7 +244,7 @@ func TestUnreadableStore(t *testing.T) {
 
 type panicking struct{ memory }
 
-func (*panicking) DNS(context.Context, time.Time, time.Time, func(*flows.DNSRecord) error) error {
+func (*panicking) DNS(context.Context, time.Time, time.Time, func(*record.DNS) error) error {
 	panic("at the disco")
 }
 

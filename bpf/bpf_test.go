@@ -19,6 +19,7 @@ func TestSharedTypesHaveNoHoles(t *testing.T) {
 		{"flow", FlowsFlow{}, unsafe.Sizeof(FlowsFlow{})},
 		{"tracked", FlowsTracked{}, unsafe.Sizeof(FlowsTracked{})},
 		{"handshake", FlowsHandshake{}, unsafe.Sizeof(FlowsHandshake{})},
+		{"visit", FlowsVisit{}, unsafe.Sizeof(FlowsVisit{})},
 		{"tuple", UdpTuple{}, unsafe.Sizeof(UdpTuple{})},
 		{"conversation", UdpConversation{}, unsafe.Sizeof(UdpConversation{})},
 		{"udp_socket", UdpUdpSocket{}, unsafe.Sizeof(UdpUdpSocket{})},
@@ -36,7 +37,8 @@ func TestObjectsHoldThePrograms(t *testing.T) {
 		programs []string
 	}{
 		{LoadFlows, []string{
-			FlowsProgSocketOpened, FlowsProgSocketChanged, FlowsProgSocketChangedAgain, FlowsProgWalk, FlowsProgSeedFiles, FlowsProgSeedTcp,
+			FlowsProgSocketOpened, FlowsProgSocketChanged, FlowsProgSocketChangedAgain, FlowsProgWalkStorage,
+			FlowsProgWalkTcp, FlowsProgWalkFiles, FlowsProgVisitSocket, FlowsProgSeedFiles, FlowsProgSeedTcp,
 		}},
 		{LoadUdp, []string{UdpProgUdpSocketMade, UdpProgPacketSent, UdpProgPacketReceived, UdpProgSeedUdpFiles}},
 	} {

@@ -19,6 +19,7 @@ import (
 
 	"socktally/daemon"
 	"socktally/flows"
+	"socktally/record"
 )
 
 const (
@@ -100,9 +101,9 @@ func (o *flowsOptions) run(stdout, stderr io.Writer, live bool) error {
 		defer logLosses(log, counter)
 	}
 	if o.dns {
-		return show(ctx, view[flows.DNSRecord]{"DNS questions", counter, dnsTable, counter.TallyDNS, moreDNS}, o, stdout, live)
+		return show(ctx, view[record.DNS]{"DNS questions", counter, dnsTable, counter.TallyDNS, moreDNS}, o, stdout, live)
 	}
-	return show(ctx, view[flows.Record]{"flows", counter, flowTable, counter.Tally, moreFlow}, o, stdout, live)
+	return show(ctx, view[record.Flow]{"flows", counter, flowTable, counter.Tally, moreFlow}, o, stdout, live)
 }
 
 // view is what one command shows: the rows of an interval and how they are laid out and ordered.
@@ -182,7 +183,7 @@ func logLosses(log *slog.Logger, counter *flows.Counter) {
 }
 
 // moreFlow orders flows, the most bytes first.
-func moreFlow(a, b flows.Record) int {
+func moreFlow(a, b record.Flow) int {
 	return cmp.Or(
 		cmp.Compare(b.BytesSentByClient+b.BytesSentByServer, a.BytesSentByClient+a.BytesSentByServer),
 		cmp.Compare(b.Established+b.Closed, a.Established+a.Closed),
@@ -194,7 +195,7 @@ func moreFlow(a, b flows.Record) int {
 }
 
 // moreDNS orders DNS questions, the most requests first.
-func moreDNS(a, b flows.DNSRecord) int {
+func moreDNS(a, b record.DNS) int {
 	return cmp.Or(
 		cmp.Compare(b.Requests, a.Requests),
 		cmp.Compare(b.Timeouts, a.Timeouts),

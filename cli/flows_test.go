@@ -5,30 +5,28 @@ import (
 	"encoding/json"
 	"net/netip"
 	"slices"
+	"socktally/record"
 	"strings"
 	"testing"
 	"time"
-
-	"socktally/dns"
-	"socktally/flows"
 )
 
 // sampleRecords are two flows and an overflow record, with names that want to be looked after.
-func sampleRecords() []flows.Record {
-	return []flows.Record{
+func sampleRecords() []record.Flow {
+	return []record.Flow{
 		{
-			Protocol: "tcp", Family: "ipv4", Source: flows.FromEBPF, Direction: flows.Outgoing,
-			Client: flows.Endpoint{Addr: netip.MustParseAddr("10.1.2.3"), Owner: flows.Owner{PID: 7, Process: "curl", Service: "cu\x1b[2Jrl\nü"}},
-			Server: flows.Endpoint{Addr: netip.MustParseAddr("10.9.8.7"), Port: 443}, ServerDomain: "big.invalid",
-			Counters: flows.Counters{BytesSentByClient: 1536, BytesSentByServer: 5 << 30, RTTSum: 2468, RTTSamples: 2, Retransmits: 3, Established: 2, Closed: 1},
+			Protocol: "tcp", Family: "ipv4", Source: record.FromEBPF, Direction: record.Outgoing,
+			Client: record.Endpoint{Addr: netip.MustParseAddr("10.1.2.3"), Owner: record.Owner{PID: 7, Process: "curl", Service: "cu\x1b[2Jrl\nü"}},
+			Server: record.Endpoint{Addr: netip.MustParseAddr("10.9.8.7"), Port: 443}, ServerDomain: "big.invalid",
+			Counters: record.Counters{BytesSentByClient: 1536, BytesSentByServer: 5 << 30, RTTSum: 2468, RTTSamples: 2, Retransmits: 3, Established: 2, Closed: 1},
 		},
 		{
-			Protocol: "tcp", Family: "ipv6", Source: flows.FromEBPF, Direction: flows.Incoming,
-			Client:   flows.Endpoint{Addr: netip.MustParseAddr("2001:db8:1111:2222:3333:4444:5555:6666")},
-			Server:   flows.Endpoint{Addr: netip.MustParseAddr("2001:db8::1"), Port: 8080, Owner: flows.Owner{PID: 8, Process: "nginx", Service: "nginx"}},
-			Counters: flows.Counters{BytesSentByClient: 1023, Refusals: 1, Resets: 2, Timeouts: 3, Unreachables: 4},
+			Protocol: "tcp", Family: "ipv6", Source: record.FromEBPF, Direction: record.Incoming,
+			Client:   record.Endpoint{Addr: netip.MustParseAddr("2001:db8:1111:2222:3333:4444:5555:6666")},
+			Server:   record.Endpoint{Addr: netip.MustParseAddr("2001:db8::1"), Port: 8080, Owner: record.Owner{PID: 8, Process: "nginx", Service: "nginx"}},
+			Counters: record.Counters{BytesSentByClient: 1023, Refusals: 1, Resets: 2, Timeouts: 3, Unreachables: 4},
 		},
-		{Protocol: "tcp", Source: flows.FromEBPF, Direction: flows.Outgoing, Counters: flows.Counters{BytesSentByClient: 1}},
+		{Protocol: "tcp", Source: record.FromEBPF, Direction: record.Outgoing, Counters: record.Counters{BytesSentByClient: 1}},
 	}
 }
 
@@ -45,14 +43,14 @@ CLIENT                                  SERVER                      PROTO  DIREC
 }
 
 func TestDNSTable(t *testing.T) {
-	records := []flows.DNSRecord{
+	records := []record.DNS{
 		{
 			Protocol: "udp", Name: "www.example.invalid", Type: "A",
-			Client: flows.Endpoint{Addr: netip.MustParseAddr("10.1.2.3"), Owner: flows.Owner{PID: 7, Service: "web"}},
-			Server: flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.53"), Port: 53},
-			Counts: dns.Counts{Requests: 9, Successes: 1, NXDomain: 2, ServFail: 3, OtherFailures: 1, Timeouts: 2},
+			Client:    record.Endpoint{Addr: netip.MustParseAddr("10.1.2.3"), Owner: record.Owner{PID: 7, Service: "web"}},
+			Server:    record.Endpoint{Addr: netip.MustParseAddr("10.0.0.53"), Port: 53},
+			DNSCounts: record.DNSCounts{Requests: 9, Successes: 1, NXDomain: 2, ServFail: 3, OtherFailures: 1, Timeouts: 2},
 		},
-		{Protocol: "udp", Name: dns.Other, Type: dns.Other, Counts: dns.Counts{Requests: 1}},
+		{Protocol: "udp", Name: record.Other, Type: record.Other, DNSCounts: record.DNSCounts{Requests: 1}},
 	}
 	records[0].SuccessLatency.Add(2 * time.Millisecond)
 	const want = `

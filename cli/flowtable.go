@@ -3,32 +3,31 @@ package cli
 import (
 	"fmt"
 	"net"
+	"socktally/record"
 	"strconv"
 	"strings"
 	"time"
-
-	"socktally/flows"
 )
 
 // flowTable shows flows. Sent and received are as the client sees it.
-var flowTable = table[flows.Record]{
-	{"CLIENT", func(r flows.Record) string { return end(r.Client) }, true, 0},
-	{"SERVER", func(r flows.Record) string { return serverEnd(r) }, true, 0},
-	{"PROTO", func(r flows.Record) string { return r.Protocol }, false, 7},
-	{"DIRECTION", func(r flows.Record) string { return string(r.Direction) }, false, 6},
-	{"SENT", func(r flows.Record) string { return byteSize(r.BytesSentByClient) }, false, 0},
-	{"RECEIVED", func(r flows.Record) string { return byteSize(r.BytesSentByServer) }, false, 0},
-	{"RTT", func(r flows.Record) string { return roundTrip(r.RTTMicroSeconds()) }, false, 3},
-	{"OPENED", func(r flows.Record) string { return count(r.Established) }, false, 2},
-	{"CLOSED", func(r flows.Record) string { return count(r.Closed) }, false, 4},
-	{"RETRANS", func(r flows.Record) string { return count(r.Retransmits) }, false, 5},
-	{"FAILED", func(r flows.Record) string {
+var flowTable = table[record.Flow]{
+	{"CLIENT", func(r record.Flow) string { return end(r.Client) }, true, 0},
+	{"SERVER", func(r record.Flow) string { return serverEnd(r) }, true, 0},
+	{"PROTO", func(r record.Flow) string { return r.Protocol }, false, 7},
+	{"DIRECTION", func(r record.Flow) string { return string(r.Direction) }, false, 6},
+	{"SENT", func(r record.Flow) string { return byteSize(r.BytesSentByClient) }, false, 0},
+	{"RECEIVED", func(r record.Flow) string { return byteSize(r.BytesSentByServer) }, false, 0},
+	{"RTT", func(r record.Flow) string { return roundTrip(r.RTTMicroSeconds()) }, false, 3},
+	{"OPENED", func(r record.Flow) string { return count(r.Established) }, false, 2},
+	{"CLOSED", func(r record.Flow) string { return count(r.Closed) }, false, 4},
+	{"RETRANS", func(r record.Flow) string { return count(r.Retransmits) }, false, 5},
+	{"FAILED", func(r record.Flow) string {
 		return count(r.Refusals + r.Resets + r.Timeouts + r.Unreachables)
 	}, false, 1},
 }
 
 // serverEnd names the server with its domain, where one is known.
-func serverEnd(r flows.Record) string {
+func serverEnd(r record.Flow) string {
 	text := end(r.Server)
 	if r.ServerDomain != "" {
 		text += " (" + printable(r.ServerDomain) + ")"
@@ -38,7 +37,7 @@ func serverEnd(r flows.Record) string {
 
 // end names one end of a flow: its address, its port if it is the server, and who owns it. An end
 // without an address is that of an overflow record.
-func end(e flows.Endpoint) string {
+func end(e record.Endpoint) string {
 	if !e.Addr.IsValid() {
 		return "(all others)"
 	}

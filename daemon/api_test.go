@@ -26,22 +26,22 @@ import (
 
 	"socktally/api"
 	"socktally/config"
-	"socktally/dns"
 	"socktally/flows"
+	"socktally/record"
 	"socktally/store"
 )
 
 // fakeStore holds what it is given, all of it in every window.
 type fakeStore struct {
 	mu      sync.Mutex
-	records []flows.Record
-	queries []flows.DNSRecord
+	records []record.Flow
+	queries []record.DNS
 	err     error
 	stats   store.Stats
 	closed  int
 }
 
-func (s *fakeStore) Add(_ time.Time, records []flows.Record, queries []flows.DNSRecord) error {
+func (s *fakeStore) Add(_ time.Time, records []record.Flow, queries []record.DNS) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -51,7 +51,7 @@ func (s *fakeStore) Add(_ time.Time, records []flows.Record, queries []flows.DNS
 	return nil
 }
 
-func (s *fakeStore) Connections(_ context.Context, _, _ time.Time, yield func(*flows.Record) error) error {
+func (s *fakeStore) Connections(_ context.Context, _, _ time.Time, yield func(*record.Flow) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.records {
@@ -62,7 +62,7 @@ func (s *fakeStore) Connections(_ context.Context, _, _ time.Time, yield func(*f
 	return nil
 }
 
-func (s *fakeStore) DNS(_ context.Context, _, _ time.Time, yield func(*flows.DNSRecord) error) error {
+func (s *fakeStore) DNS(_ context.Context, _, _ time.Time, yield func(*record.DNS) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.queries {
@@ -163,7 +163,7 @@ func TestQueriesSeeThePresent(t *testing.T) {
 	groupBy := url.Values{"group_by": {"client_service,server_team,server_name,client_host"}}
 	c.set(nil, flows.Losses{}, 100, 11)
 	c.mu.Lock()
-	c.dns = []flows.DNSRecord{{Name: "db.invalid", Client: flows.Endpoint{Owner: flows.Owner{PID: 7}}, Server: flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.53")}, Counts: dns.Counts{Requests: 3}}}
+	c.dns = []record.DNS{{Name: "db.invalid", Direction: record.Outgoing, Client: record.Endpoint{Owner: record.Owner{PID: 7}}, Server: record.Endpoint{Addr: netip.MustParseAddr("10.0.0.53")}, DNSCounts: record.DNSCounts{Requests: 3}}}
 	c.mu.Unlock()
 	const row = "client_service:Web, server_team:storage, server_name:db, client_host:db-1 "
 	if got := ask(t, http.DefaultClient, base, api.ConnectionsPath, groupBy); len(got) != 1 || got[0] != row+"111" {
@@ -219,9 +219,9 @@ func TestMetricsWaitWithinBounds(t *testing.T) {
 	if !f.daemon.flows.open() {
 		t.Fatal("no flows")
 	}
-	many := make([]flows.Record, maxHeld+1)
+	many := make([]record.Flow, maxHeld+1)
 	for i := range many {
-		many[i] = flows.Record{Direction: flows.Outgoing, Counters: flows.Counters{BytesSentByClient: 1}}
+		many[i] = record.Flow{Direction: record.Outgoing, Counters: record.Counters{BytesSentByClient: 1}}
 		many[i].Server.Addr = netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 	}
 	c.records = many

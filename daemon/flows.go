@@ -17,6 +17,7 @@ import (
 	"socktally/forward"
 	"socktally/metric"
 	"socktally/networks"
+	"socktally/record"
 )
 
 // lastTally bounds the tally at the end of a run.
@@ -24,10 +25,10 @@ const lastTally = time.Second
 
 // flowCounter is what a Daemon needs of a flows.Counter.
 type flowCounter interface {
-	Source() flows.Source
+	Source() record.Source
 	Coverage() []flows.Coverage
-	Tally(context.Context) ([]flows.Record, error)
-	TallyDNS(context.Context) ([]flows.DNSRecord, error)
+	Tally(context.Context) ([]record.Flow, error)
+	TallyDNS(context.Context) ([]record.DNS, error)
 	Losses() (flows.Losses, error)
 	Close() error
 }
@@ -182,7 +183,7 @@ func (f *flowTally) forward(ctx context.Context, to *forward.Forwarder, deadline
 
 // take tallies flows and DNS and adds them to the store of the API, if there is one. The queries are nil
 // where DNS is not tallied, or could not be.
-func (f *flowTally) take(ctx context.Context) ([]flows.Record, []flows.DNSRecord, error) {
+func (f *flowTally) take(ctx context.Context) ([]record.Flow, []record.DNS, error) {
 	records, err := f.counter.Tally(ctx)
 	f.tally.log(f.log, err, "flows could not be tallied", "flows are tallied again")
 	if err != nil {

@@ -14,25 +14,26 @@ import (
 
 	"socktally/config"
 	"socktally/flows"
+	"socktally/record"
 )
 
 // fakeCounter counts what the test says.
 type fakeCounter struct {
 	mu       sync.Mutex
-	records  []flows.Record
+	records  []record.Flow
 	losses   flows.Losses
 	err      error
-	dns      []flows.DNSRecord
+	dns      []record.DNS
 	dnsErr   error
 	coverage []flows.Coverage
 	closed   int
 	tallies  int // that succeeded
 }
 
-func (c *fakeCounter) Source() flows.Source       { return flows.FromEBPF }
+func (c *fakeCounter) Source() record.Source      { return record.FromEBPF }
 func (c *fakeCounter) Coverage() []flows.Coverage { return c.coverage }
 
-func (c *fakeCounter) Tally(context.Context) ([]flows.Record, error) {
+func (c *fakeCounter) Tally(context.Context) ([]record.Flow, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
@@ -44,7 +45,7 @@ func (c *fakeCounter) Tally(context.Context) ([]flows.Record, error) {
 	return records, nil
 }
 
-func (c *fakeCounter) TallyDNS(context.Context) ([]flows.DNSRecord, error) {
+func (c *fakeCounter) TallyDNS(context.Context) ([]record.DNS, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.dnsErr != nil {
@@ -76,11 +77,11 @@ func (c *fakeCounter) set(err error, losses flows.Losses, bytes ...uint64) {
 	defer c.mu.Unlock()
 	c.err, c.losses = err, losses
 	for _, n := range bytes {
-		c.records = append(c.records, flows.Record{
-			Protocol: "tcp", Direction: flows.Outgoing,
-			Client:   flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: flows.Owner{Service: "Web"}},
-			Server:   flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.2"), Port: 443},
-			Counters: flows.Counters{BytesSentByClient: n},
+		c.records = append(c.records, record.Flow{
+			Protocol: "tcp", Direction: record.Outgoing,
+			Client:   record.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: record.Owner{Service: "Web"}},
+			Server:   record.Endpoint{Addr: netip.MustParseAddr("10.0.0.2"), Port: 443},
+			Counters: record.Counters{BytesSentByClient: n},
 		})
 	}
 }
@@ -217,10 +218,11 @@ func (c *fakeCounter) setDNS(err error, requests uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.dnsErr = err
-	r := flows.DNSRecord{
-		Protocol: "udp", Name: "a.invalid", Type: "A",
-		Client: flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: flows.Owner{PID: 7, Service: "Web"}},
-		Server: flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.53"), Port: 53},
+	r := record.DNS{
+		Direction: record.Outgoing,
+		Protocol:  "udp", Name: "a.invalid", Type: "A",
+		Client: record.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: record.Owner{PID: 7, Service: "Web"}},
+		Server: record.Endpoint{Addr: netip.MustParseAddr("10.0.0.53"), Port: 53},
 	}
 	r.Requests = requests
 	c.dns = append(c.dns, r)

@@ -9,9 +9,9 @@ import (
 
 	"socktally/api"
 	"socktally/config"
-	"socktally/flows"
 	"socktally/forward"
 	"socktally/metric"
+	"socktally/record"
 	"socktally/store"
 )
 
@@ -24,7 +24,7 @@ const (
 // recordStore is what a Daemon needs of a store.Store.
 type recordStore interface {
 	api.Source
-	Add(at time.Time, connections []flows.Record, dns []flows.DNSRecord) error
+	Add(at time.Time, connections []record.Flow, dns []record.DNS) error
 	Ready(context.Context) error
 	Stats() store.Stats
 	Close() error
@@ -49,7 +49,7 @@ func openStore(cfg config.Config, log *slog.Logger) (recordStore, error) {
 }
 
 // add puts the records of a tally into the store, which logs by itself what becomes of its file.
-func (a *readAPI) add(at time.Time, records []flows.Record, queries []flows.DNSRecord) {
+func (a *readAPI) add(at time.Time, records []record.Flow, queries []record.DNS) {
 	n := len(records) + len(queries)
 	if n == 0 {
 		return

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"socktally/config"
-	"socktally/flows"
+	"socktally/record"
 	"socktally/store"
 )
 
@@ -24,11 +24,11 @@ func TestStoreOfTheStateFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	record := flows.Record{
-		Protocol: "tcp", Direction: flows.Outgoing, Client: flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.1")},
-		Server: flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.2"), Port: 443}, Counters: flows.Counters{BytesSentByClient: 7},
+	flow := record.Flow{
+		Protocol: "tcp", Direction: record.Outgoing, Client: record.Endpoint{Addr: netip.MustParseAddr("10.0.0.1")},
+		Server: record.Endpoint{Addr: netip.MustParseAddr("10.0.0.2"), Port: 443}, Counters: record.Counters{BytesSentByClient: 7},
 	}
-	if err := first.Add(now, []flows.Record{record}, nil); err != nil {
+	if err := first.Add(now, []record.Flow{flow}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if s, err := openStore(cfg, log); !errors.Is(err, store.ErrLocked) || s != nil || !strings.Contains(err.Error(), filepath.Join(cfg.StateDir, "socktally.db")) {
@@ -43,7 +43,7 @@ func TestStoreOfTheStateFolder(t *testing.T) {
 	}
 	defer again.Close()
 	var sum uint64
-	err = again.Connections(t.Context(), now.Add(-time.Minute), now.Add(time.Minute), func(r *flows.Record) error {
+	err = again.Connections(t.Context(), now.Add(-time.Minute), now.Add(time.Minute), func(r *record.Flow) error {
 		sum += r.BytesSentByClient
 		return nil
 	})
@@ -67,7 +67,7 @@ func TestStoreWithoutAFolder(t *testing.T) {
 	if lines := log.lines(""); len(lines) != 1 || !strings.Contains(lines[0], "in memory only") || !strings.Contains(lines[0], "not a directory") {
 		t.Errorf("logged %q", lines)
 	}
-	if err := s.Add(time.Now(), []flows.Record{{}}, nil); err != nil {
+	if err := s.Add(time.Now(), []record.Flow{{}}, nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"socktally/record"
 	"strings"
 	"testing"
 )
@@ -63,7 +64,7 @@ func TestStreamsAreRead(t *testing.T) {
 				from = to
 			}
 		}
-		var sum Counts
+		var sum record.DNSCounts
 		for k, c := range tally.Take() {
 			if !k.TCP {
 				t.Errorf("%+v is not of TCP", k)

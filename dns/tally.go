@@ -2,13 +2,11 @@ package dns
 
 import (
 	"net/netip"
+	"socktally/record"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 )
-
-// Other is the name and type of what found no room under its own.
-const Other = "other"
 
 // Options bound a Tallier. Zero values are replaced by defaults.
 type Options struct {
@@ -68,39 +66,6 @@ type Key[O comparable] struct {
 	Name, Type string
 }
 
-// Counts are what became of the queries of one Key in one interval. A query is counted when it is
-// sent, its answer or timeout when that comes, so that over time
-// Requests = Successes + NXDomain + ServFail + OtherFailures + Timeouts + those that still wait.
-type Counts struct {
-	Requests      uint64
-	Successes     uint64
-	NXDomain      uint64
-	ServFail      uint64
-	OtherFailures uint64 // refused, not implemented, format error and all other codes
-	Timeouts      uint64
-	// SuccessLatency and FailureLatency are the times from query to answer. A timeout is in neither.
-	SuccessLatency Latency
-	FailureLatency Latency
-}
-
-// Add adds what other holds, and leaves that as it is.
-func (c *Counts) Add(other *Counts) {
-	c.Requests += other.Requests
-	c.Successes += other.Successes
-	c.NXDomain += other.NXDomain
-	c.ServFail += other.ServFail
-	c.OtherFailures += other.OtherFailures
-	c.Timeouts += other.Timeouts
-	c.SuccessLatency.Merge(&other.SuccessLatency)
-	c.FailureLatency.Merge(&other.FailureLatency)
-}
-
-// FailedResponses are the answers that say that something failed.
-func (c *Counts) FailedResponses() uint64 { return c.NXDomain + c.ServFail + c.OtherFailures }
-
-// Failures are failed answers and timeouts.
-func (c *Counts) Failures() uint64 { return c.FailedResponses() + c.Timeouts }
-
 // Losses count what could not be tallied, since the start.
 type Losses struct {
 	// Malformed packets could not be parsed, or do not ask one question. A connection of which a
@@ -118,7 +83,7 @@ type Tallier[O comparable] struct {
 	options Options
 	pending map[transaction]query[O]
 	streams map[direction]*stream
-	tallies map[Key[O]]*Counts
+	tallies map[Key[O]]*record.DNSCounts
 	names   map[string]bool
 	known   *names
 	losses  Losses
@@ -145,7 +110,7 @@ func New[O comparable](o Options) *Tallier[O] {
 		options: o,
 		pending: make(map[transaction]query[O]),
 		streams: make(map[direction]*stream),
-		tallies: make(map[Key[O]]*Counts),
+		tallies: make(map[Key[O]]*record.DNSCounts),
 		names:   make(map[string]bool),
 		known:   newNames(o.MaxAddresses),
 	}
@@ -217,22 +182,22 @@ func (t *Tallier[O]) answer(tr transaction, q query[O], m *message, now uint64) 
 }
 
 // counts finds the tally of a query, or that of all others where there is no room for it.
-func (t *Tallier[O]) counts(tr transaction, owner O) *Counts {
+func (t *Tallier[O]) counts(tr transaction, owner O) *record.DNSCounts {
 	k := Key[O]{owner, tr.client.Addr(), tr.server, tr.tcp, tr.name, tr.kind}
 	if !t.names[tr.name] {
 		if len(t.names) < t.options.MaxNames {
 			t.names[tr.name] = true
 		} else {
-			k.Name, k.Type = Other, Other
+			k.Name, k.Type = record.Other, record.Other
 		}
 	}
 	c, ok := t.tallies[k]
 	if !ok && len(t.tallies) >= t.options.MaxNames*keysPerName {
-		k = Key[O]{Name: Other, Type: Other}
+		k = Key[O]{Name: record.Other, Type: record.Other}
 		c, ok = t.tallies[k]
 	}
 	if !ok {
-		c = &Counts{}
+		c = &record.DNSCounts{}
 		t.tallies[k] = c
 	}
 	return c
@@ -251,9 +216,9 @@ func (t *Tallier[O]) Expire(now uint64) {
 }
 
 // Take returns the tallies since the last Take, each of which now belongs to the caller.
-func (t *Tallier[O]) Take() map[Key[O]]*Counts {
+func (t *Tallier[O]) Take() map[Key[O]]*record.DNSCounts {
 	taken := t.tallies
-	t.tallies = make(map[Key[O]]*Counts)
+	t.tallies = make(map[Key[O]]*record.DNSCounts)
 	clear(t.names)
 	return taken
 }

@@ -3,10 +3,9 @@ package dns
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"socktally/record"
 	"strings"
 	"testing"
 	"time"
@@ -106,7 +105,7 @@ func TestUnevenAnswers(t *testing.T) {
 	tally.Add(sent(4000*ms, a)) // so late that the first has timed out
 	tally.Add(came(5100*ms, yesA))
 	got := tally.Take()
-	wantA := Counts{Requests: 3, Successes: 1, Timeouts: 2}
+	wantA := record.DNSCounts{Requests: 3, Successes: 1, Timeouts: 2}
 	if c := got[keyOf("a.invalid")]; c.Requests != wantA.Requests || c.Successes != wantA.Successes || c.Timeouts != wantA.Timeouts {
 		t.Errorf("got %+v", c)
 	}
@@ -219,40 +218,6 @@ func TestNamesAreWrittenPlainly(t *testing.T) {
 		if got := typeName(number); got != want {
 			t.Errorf("%d: got %q, want %q", number, got, want)
 		}
-	}
-}
-
-func TestPercentiles(t *testing.T) {
-	var whole, left, right Latency
-	var all []uint64
-	random := rand.New(rand.NewPCG(1, 2))
-	for range 20_000 {
-		us := uint64(math.Exp(random.Float64() * math.Log(15e6)))
-		all = append(all, us)
-		d := time.Duration(us) * time.Microsecond
-		whole.Add(d)
-		if us%2 == 0 {
-			left.Add(d)
-		} else {
-			right.Add(d)
-		}
-	}
-	left.Merge(&right)
-	slices.Sort(all)
-	for _, p := range []float64{0, 1, 50, 95, 99, 99.9, 100} {
-		want := float64(all[max(int(math.Ceil(p/100*float64(len(all)))), 1)-1])
-		if got := float64(whole.Percentile(p)); math.Abs(got-want) > accuracy*want+1 {
-			t.Errorf("p%v: got %v, want %v", p, got, want)
-		}
-		if left.Percentile(p) != whole.Percentile(p) {
-			t.Errorf("p%v: merging changes it", p)
-		}
-	}
-	if n := len(whole.buckets); n > 1000 {
-		t.Errorf("%d buckets", n)
-	}
-	if new(Latency).Percentile(50) != 0 {
-		t.Error("nothing has a percentile")
 	}
 }
 

@@ -1,14 +1,14 @@
 package flowmetric
 
 import (
-	"socktally/dns"
 	"socktally/metric"
+	"socktally/record"
 )
 
 // queries is what became of the DNS queries of one combination.
-type queries struct{ dns.Counts }
+type queries struct{ record.DNSCounts }
 
-func (q *queries) merge(other *queries) { q.Add(&other.Counts) }
+func (q *queries) merge(other *queries) { q.Add(&other.DNSCounts) }
 
 // weight counts queries and what became of them, which may be in another interval.
 func (q *queries) weight() uint64 { return q.Requests + q.Successes + q.Failures() }
@@ -35,7 +35,7 @@ func (q *queries) appendSamples(all []metric.Sample, to template) []metric.Sampl
 	return appendLatency(all, to, metric.DNSFailureLatency, &q.FailureLatency)
 }
 
-func appendLatency(all []metric.Sample, to template, name string, l *dns.Latency) []metric.Sample {
+func appendLatency(all []metric.Sample, to template, name string, l *record.Latency) []metric.Sample {
 	if l.Count() == 0 {
 		return all
 	}

@@ -10,16 +10,16 @@ import (
 
 	"pgregory.net/rapid"
 
-	"socktally/dns"
-	"socktally/flows"
 	"socktally/metric"
+	"socktally/record"
 )
 
-func query(service, name string, latencies ...time.Duration) flows.DNSRecord {
-	r := flows.DNSRecord{
-		Protocol: "udp", Name: name, Type: "AAAA",
-		Client: flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: flows.Owner{PID: 7, Service: service}},
-		Server: flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.53"), Port: 53},
+func query(service, name string, latencies ...time.Duration) record.DNS {
+	r := record.DNS{
+		Direction: record.Outgoing,
+		Protocol:  "udp", Name: name, Type: "AAAA",
+		Client: record.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: record.Owner{PID: 7, Service: service}},
+		Server: record.Endpoint{Addr: netip.MustParseAddr("10.0.0.53"), Port: 53},
 	}
 	r.Requests, r.Successes = uint64(len(latencies)), uint64(len(latencies))
 	for _, d := range latencies {
@@ -43,12 +43,14 @@ func TestDNSTags(t *testing.T) {
 	s := newSplitter(t, 10, "direction", "protocol", "family", "source", "server_domain", "service", "remote", "server_port", "dns_query", "dns_qtype")
 	hostile := query("Web", `x\010socktally.dns.timeouts:9|c|#a:b,c`, time.Millisecond)
 	served := query("", "a.invalid", time.Millisecond)
-	served.Client.Owner, served.Server.Owner = flows.Owner{}, flows.Owner{PID: 9, NetNS: 1, Service: "Resolver"}
+	served.Direction = record.Incoming
+	served.Client.Owner, served.Server.Owner = record.Owner{}, record.Owner{PID: 9, NetNS: 1, Service: "Resolver"}
 	within := query("web", "a.invalid", time.Millisecond)
-	within.Server.Owner = flows.Owner{PID: 9, Service: "resolver"}
-	unknown := flows.DNSRecord{Name: dns.Other, Type: dns.Other}
+	within.Direction = record.Local
+	within.Server.Owner = record.Owner{PID: 9, Service: "resolver"}
+	unknown := record.DNS{Name: record.Other, Type: record.Other}
 	unknown.Requests = 5
-	samples := s.DNSSamples([]flows.DNSRecord{hostile, served, within, unknown}, start, interval)
+	samples := s.DNSSamples([]record.DNS{hostile, served, within, unknown}, start, interval)
 	want := map[string]float64{
 		"direction:outgoing,protocol:udp,family:ipv4,service:web,remote:10.0.0.53,server_port:53,dns_query:x_010socktally.dns.timeouts:9_c_a:b_c,dns_qtype:aaaa": 1,
 		"direction:incoming,protocol:udp,family:ipv4,service:resolver,remote:10.0.0.1,server_port:53,dns_query:a.invalid,dns_qtype:aaaa":                         1,
@@ -75,7 +77,7 @@ func TestDNSLatencies(t *testing.T) {
 	slow.NXDomain, slow.ServFail, slow.OtherFailures, slow.Timeouts = 1, 2, 4, 8
 	slow.FailureLatency.Add(time.Millisecond)
 	for range 2 { // what the first took is not changed, nor is it there again
-		samples := s.DNSSamples([]flows.DNSRecord{fast, slow}, start, interval)
+		samples := s.DNSSamples([]record.DNS{fast, slow}, start, interval)
 		for name, want := range map[string]float64{
 			"success_latency.p50": 0.005, "success_latency.p95": 0.010, "success_latency.p99": 1, "success_latency.max": 2,
 			"failure_latency.p50": 0.001, "failure_latency.max": 0.001,
@@ -88,8 +90,8 @@ func TestDNSLatencies(t *testing.T) {
 	}
 }
 
-var dnsRecord = rapid.Custom(func(t *rapid.T) flows.DNSRecord {
-	r := flows.DNSRecord{Protocol: rapid.SampledFrom([]string{"tcp", "udp"}).Draw(t, "protocol")}
+var dnsRecord = rapid.Custom(func(t *rapid.T) record.DNS {
+	r := record.DNS{Protocol: rapid.SampledFrom([]string{"tcp", "udp"}).Draw(t, "protocol")}
 	for _, n := range []*uint64{&r.Requests, &r.Successes, &r.NXDomain, &r.ServFail, &r.OtherFailures, &r.Timeouts} {
 		*n = value.Draw(t, "n")
 	}
@@ -97,14 +99,14 @@ var dnsRecord = rapid.Custom(func(t *rapid.T) flows.DNSRecord {
 		r.SuccessLatency.Add(time.Duration(rapid.IntRange(0, 15e9).Draw(t, "latency")))
 	}
 	if rapid.IntRange(0, 9).Draw(t, "overflow") > 0 {
-		r.Client = flows.Endpoint{Addr: addr.Draw(t, "client"), Owner: owner().Draw(t, "client owner")}
-		r.Server = flows.Endpoint{Addr: addr.Draw(t, "server"), Port: rapid.Uint16Range(0, 3).Draw(t, "port"), Owner: owner().Draw(t, "server owner")}
+		r.Client = record.Endpoint{Addr: addr.Draw(t, "client"), Owner: owner().Draw(t, "client owner")}
+		r.Server = record.Endpoint{Addr: addr.Draw(t, "server"), Port: rapid.Uint16Range(0, 3).Draw(t, "port"), Owner: owner().Draw(t, "server owner")}
 		r.Name, r.Type = text.Draw(t, "name"), rapid.SampledFrom([]string{"A", "AAAA", "TYPE999"}).Draw(t, "type")
 	}
 	return r
 })
 
-func dnsTotals(records []flows.DNSRecord) map[string]uint64 {
+func dnsTotals(records []record.DNS) map[string]uint64 {
 	sums := map[string]uint64{}
 	for _, r := range records {
 		sums[metric.DNSTotalRequests] += r.Requests

@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"socktally/flows"
 	"socktally/metric"
+	"socktally/record"
 )
 
 // Network is what is known of the networks that a remote end is in.
@@ -79,7 +79,7 @@ func (s *Splitter) network(addr netip.Addr) (string, []string) {
 
 // Add takes records and queries of an interval that has not ended. They are among the next Samples and
 // DNSSamples.
-func (s *Splitter) Add(records []flows.Record, queries []flows.DNSRecord) {
+func (s *Splitter) Add(records []record.Flow, queries []record.DNS) {
 	s.addFlows(records)
 	if queries != nil {
 		s.addDNS(queries)
@@ -91,7 +91,7 @@ func (s *Splitter) Held() int { return s.flows.held() + s.dns.held() }
 
 // addFlows adds up flows. What the tracer itself could not tell apart, and a flow whose own tags all
 // read "other", belong to the others.
-func (s *Splitter) addFlows(records []flows.Record) {
+func (s *Splitter) addFlows(records []record.Flow) {
 	s.flows.begin(len(records))
 	for i := range records {
 		r := &records[i]
@@ -104,22 +104,22 @@ func (s *Splitter) addFlows(records []flows.Record) {
 	s.current = view{} // holds on to no record
 }
 
-func (s *Splitter) addDNS(records []flows.DNSRecord) {
+func (s *Splitter) addDNS(records []record.DNS) {
 	s.dns.begin(len(records))
 	for i := range records {
 		r := &records[i]
 		if !r.Server.Addr.IsValid() {
-			s.dns.others().Add(&r.Counts)
+			s.dns.others().Add(&r.DNSCounts)
 			continue
 		}
-		s.dns.of(s.dnsView(r)).Add(&r.Counts)
+		s.dns.of(s.dnsView(r)).Add(&r.DNSCounts)
 	}
 	s.current = view{}
 }
 
 // Samples returns the samples of the flows of one interval that ended at now: of records, and of those
 // that Add took. A count of zero has no sample. The samples of one combination share their tags.
-func (s *Splitter) Samples(records []flows.Record, now time.Time, interval time.Duration) []metric.Sample {
+func (s *Splitter) Samples(records []record.Flow, now time.Time, interval time.Duration) []metric.Sample {
 	s.addFlows(records)
 	return s.flows.end(now, interval, metric.FlowContexts, metric.FlowCombinations)
 }
@@ -127,7 +127,7 @@ func (s *Splitter) Samples(records []flows.Record, now time.Time, interval time.
 // DNSSamples is what Samples is, of DNS queries. Its combinations have a budget of their own, of the
 // same size. It returns none for records that are nil, which say that DNS is not tallied,
 // unless Add took some.
-func (s *Splitter) DNSSamples(records []flows.DNSRecord, now time.Time, interval time.Duration) []metric.Sample {
+func (s *Splitter) DNSSamples(records []record.DNS, now time.Time, interval time.Duration) []metric.Sample {
 	if records == nil && !s.dns.begun {
 		return nil
 	}

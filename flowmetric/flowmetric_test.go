@@ -9,17 +9,17 @@ import (
 	"strings"
 	"testing"
 
-	"socktally/flows"
 	"socktally/metric"
+	"socktally/record"
 )
 
 // flow is a record of 100 bytes to a server.
-func flow(service, server string) flows.Record {
-	return flows.Record{
-		Protocol: "tcp", Family: "ipv4", Source: flows.FromEBPF, Direction: flows.Outgoing,
-		Client:   flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: flows.Owner{Service: service}},
-		Server:   flows.Endpoint{Addr: netip.MustParseAddr(server), Port: 443},
-		Counters: flows.Counters{BytesSentByClient: 100},
+func flow(service, server string) record.Flow {
+	return record.Flow{
+		Protocol: "tcp", Family: "ipv4", Source: record.FromEBPF, Direction: record.Outgoing,
+		Client:   record.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: record.Owner{Service: service}},
+		Server:   record.Endpoint{Addr: netip.MustParseAddr(server), Port: 443},
+		Counters: record.Counters{BytesSentByClient: 100},
 	}
 }
 
@@ -52,7 +52,7 @@ func wantSent(t *testing.T, samples []metric.Sample, want map[string]float64) {
 
 func TestEveryTagHasAValue(t *testing.T) {
 	r := flow("Web", "192.0.2.1")
-	r.Client.Owner = flows.Owner{
+	r.Client.Owner = record.Owner{
 		PID: 7, Process: "Nginx", Service: "Web", Env: "Prod", Version: "1.2", ContainerID: "abc", PodUID: "p-1",
 		Tags: []string{"team", "Team:Net", "team:late", "service:fake"},
 	}
@@ -73,11 +73,11 @@ func TestEveryTagHasAValue(t *testing.T) {
 		if want[name] == "" {
 			tag = ""
 		}
-		wantSent(t, newSplitter(t, 9, name).Samples([]flows.Record{r}, start, interval), map[string]float64{tag: 100})
+		wantSent(t, newSplitter(t, 9, name).Samples([]record.Flow{r}, start, interval), map[string]float64{tag: 100})
 		// The same flow as the server's host has it, without what is known of the ends.
-		bare := flows.Record{Direction: flows.Incoming, Counters: flows.Counters{BytesSentByServer: 5}}
+		bare := record.Flow{Direction: record.Incoming, Counters: record.Counters{BytesSentByServer: 5}}
 		bare.Server.Addr = netip.IPv6Unspecified()
-		for key := range sentBy(newSplitter(t, 9, name).Samples([]flows.Record{bare}, start, interval)) {
+		for key := range sentBy(newSplitter(t, 9, name).Samples([]record.Flow{bare}, start, interval)) {
 			if _, value, _ := strings.Cut(key, ":"); want[name] != "" && !slices.Contains([]string{"n/a", "incoming", "::", ":"}, value) && value != "" {
 				t.Errorf("%s of an unknown flow is %q", name, key)
 			}
@@ -94,14 +94,14 @@ func TestEveryTagHasAValue(t *testing.T) {
 // TestRemoteIsNamed has DNS name servers as whoever answers likes.
 func TestRemoteIsNamed(t *testing.T) {
 	s := newSplitter(t, 10, "remote", "server_domain")
-	named := func(server, domain string) flows.Record {
+	named := func(server, domain string) record.Flow {
 		r := flow("", server)
 		r.ServerDomain = domain
 		return r
 	}
 	incoming := named("192.0.2.9", "own.invalid")
-	incoming.Direction, incoming.BytesSentByServer = flows.Incoming, 7
-	records := []flows.Record{
+	incoming.Direction, incoming.BytesSentByServer = record.Incoming, 7
+	records := []record.Flow{
 		named("192.0.2.1", "WWW.invalid"), named("192.0.2.2", "a,b\n|c"), named("2001:db8::1", "six.invalid"), named("2001:db8::", ""),
 		named("192.0.2.3", ""), named("192.0.2.4", "10.0.0.1"), incoming,
 	}
@@ -132,7 +132,7 @@ func TestClass(t *testing.T) {
 func TestHostileValues(t *testing.T) {
 	s := newSplitter(t, 100, "service", "direction")
 	big := strings.Repeat("\x00\n|#,é", 10_000)
-	wantSent(t, s.Samples([]flows.Record{
+	wantSent(t, s.Samples([]record.Flow{
 		flow("web,direction:incoming", "192.0.2.1"), flow("x\nsocktally.flow.reset:9|c|#env:prod", "192.0.2.1"),
 		flow("\xff\xfe\x00", "192.0.2.1"), flow(big, "192.0.2.1"), flow("WEB!", "192.0.2.1"), flow("web", "192.0.2.1"),
 		flow("x:y", "192.0.2.1"), flow(" ", "192.0.2.1"),
@@ -150,17 +150,17 @@ func TestHostileValues(t *testing.T) {
 // itself had no room for.
 func TestOthersAreOne(t *testing.T) {
 	s := newSplitter(t, 2, "service")
-	overflow := flows.Record{Direction: flows.Outgoing, Counters: flows.Counters{BytesSentByClient: 7}}
+	overflow := record.Flow{Direction: record.Outgoing, Counters: record.Counters{BytesSentByClient: 7}}
 	big := flow("big", "192.0.2.1")
 	big.BytesSentByClient = 1000
-	wantSent(t, s.Samples([]flows.Record{flow("other", "192.0.2.1"), big, flow("Other", "192.0.2.1"), overflow, flow("small", "192.0.2.1")}, start, interval),
+	wantSent(t, s.Samples([]record.Flow{flow("other", "192.0.2.1"), big, flow("Other", "192.0.2.1"), overflow, flow("small", "192.0.2.1")}, start, interval),
 		map[string]float64{"service:big": 1000, "service:other": 307})
 }
 
 // TestLargeCounts adds up more than a float64 or an int64 could.
 func TestLargeCounts(t *testing.T) {
 	s := newSplitter(t, 1, "service")
-	var records []flows.Record
+	var records []record.Flow
 	for range 4 {
 		r := flow("a", "192.0.2.1")
 		r.BytesSentByClient = 1<<51 - 1
@@ -182,7 +182,7 @@ func TestRTTIsTheMeanOfSockets(t *testing.T) {
 	for _, tag := range []string{"service", "server_ip"} { // one combination, or two that become the others
 		slow.Server.Addr = netip.MustParseAddr("192.0.2.2")
 		found := 0
-		for _, m := range newSplitter(t, 1, tag).Samples([]flows.Record{slow, fast, idle}, start, interval) {
+		for _, m := range newSplitter(t, 1, tag).Samples([]record.Flow{slow, fast, idle}, start, interval) {
 			if m.Name == metric.FlowRTT {
 				found++
 				if m.Kind != metric.Gauge || math.Abs(m.Value-0.00175) > 1e-9 {
@@ -239,8 +239,8 @@ func TestPlaces(t *testing.T) {
 }
 
 // manyRemotes are records to n remotes, each of a few bytes, beginning at another each round.
-func manyRemotes(n, round int) []flows.Record {
-	records := make([]flows.Record, n)
+func manyRemotes(n, round int) []record.Flow {
+	records := make([]record.Flow, n)
 	for i := range records {
 		records[i] = flow("crawler", "192.0.2.1")
 		j := uint32(round*n + i)
@@ -315,13 +315,13 @@ func TestAddedRecordsAreAmongTheNext(t *testing.T) {
 		if s.Held() != 0 {
 			t.Errorf("%d combinations before an interval", s.Held())
 		}
-		s.Add([]flows.Record{flow("a", "192.0.2.1"), flow("b", "192.0.2.1")}, nil)
+		s.Add([]record.Flow{flow("a", "192.0.2.1"), flow("b", "192.0.2.1")}, nil)
 		s.Add(nil, nil)
-		s.Add([]flows.Record{flow("a", "192.0.2.1"), flow("c", "192.0.2.1")}, nil)
+		s.Add([]record.Flow{flow("a", "192.0.2.1"), flow("c", "192.0.2.1")}, nil)
 		if s.Held() != 4 { // with all others
 			t.Errorf("%d combinations are held", s.Held())
 		}
-		wantSent(t, s.Samples([]flows.Record{flow("b", "192.0.2.1"), flow("b", "192.0.2.1")}, start, interval), map[string]float64{
+		wantSent(t, s.Samples([]record.Flow{flow("b", "192.0.2.1"), flow("b", "192.0.2.1")}, start, interval), map[string]float64{
 			"service:a": 200, "service:b": 300, "service:other": 100,
 		})
 	}

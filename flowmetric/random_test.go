@@ -10,8 +10,8 @@ import (
 
 	"pgregory.net/rapid"
 
-	"socktally/flows"
 	"socktally/metric"
+	"socktally/record"
 )
 
 var (
@@ -25,9 +25,9 @@ var text = rapid.OneOf(
 	rapid.String(),
 )
 
-func owner() *rapid.Generator[flows.Owner] {
-	return rapid.Custom(func(t *rapid.T) flows.Owner {
-		return flows.Owner{
+func owner() *rapid.Generator[record.Owner] {
+	return rapid.Custom(func(t *rapid.T) record.Owner {
+		return record.Owner{
 			PID:         rapid.Uint32Range(0, 3).Draw(t, "pid"),
 			Process:     text.Draw(t, "process"),
 			Service:     text.Draw(t, "service"),
@@ -51,12 +51,12 @@ var addr = rapid.Custom(func(t *rapid.T) netip.Addr {
 // value is small, large or so large that two of them pass 2^53.
 var value = rapid.OneOf(rapid.Uint64Range(0, 3), rapid.Uint64Range(0, 1<<40))
 
-var record = rapid.Custom(func(t *rapid.T) flows.Record {
-	r := flows.Record{
+var anyFlow = rapid.Custom(func(t *rapid.T) record.Flow {
+	r := record.Flow{
 		Protocol:  rapid.SampledFrom([]string{"tcp", "udp"}).Draw(t, "protocol"),
 		Family:    "ipv4",
-		Source:    flows.FromEBPF,
-		Direction: rapid.SampledFrom([]flows.Direction{flows.Outgoing, flows.Incoming, flows.Local}).Draw(t, "direction"),
+		Source:    record.FromEBPF,
+		Direction: rapid.SampledFrom([]record.Direction{record.Outgoing, record.Incoming, record.Local}).Draw(t, "direction"),
 	}
 	for _, n := range []*uint64{
 		&r.BytesSentByClient, &r.BytesSentByServer, &r.PacketsSentByClient, &r.PacketsSentByServer, &r.RTTSum, &r.RTTSamples,
@@ -65,9 +65,9 @@ var record = rapid.Custom(func(t *rapid.T) flows.Record {
 		*n = value.Draw(t, "n")
 	}
 	if rapid.IntRange(0, 9).Draw(t, "overflow") > 0 {
-		r.Client = flows.Endpoint{Addr: addr.Draw(t, "client"), Owner: owner().Draw(t, "client owner")}
+		r.Client = record.Endpoint{Addr: addr.Draw(t, "client"), Owner: owner().Draw(t, "client owner")}
 		r.ServerDomain = text.Draw(t, "domain")
-		r.Server = flows.Endpoint{Addr: addr.Draw(t, "server"), Port: rapid.Uint16Range(0, 3).Draw(t, "port"), Owner: owner().Draw(t, "server owner")}
+		r.Server = record.Endpoint{Addr: addr.Draw(t, "server"), Port: rapid.Uint16Range(0, 3).Draw(t, "port"), Owner: owner().Draw(t, "server owner")}
 	}
 	return r
 })
@@ -93,12 +93,12 @@ func (someNetworks) Lookup(a netip.Addr) (string, []string) {
 }
 
 // totals are the counts of records by the names of their metrics.
-func totals(records []flows.Record) map[string]uint64 {
+func totals(records []record.Flow) map[string]uint64 {
 	sums := map[string]uint64{}
 	for _, r := range records {
 		sent, received := metric.FlowBytesSent, metric.FlowBytesReceived
 		packetsOut, packetsIn := metric.FlowPacketsSent, metric.FlowPacketsReceived
-		if r.Direction == flows.Incoming {
+		if r.Direction == record.Incoming {
 			sent, received, packetsOut, packetsIn = received, sent, packetsIn, packetsOut
 		}
 		sums[sent] += r.BytesSentByClient
@@ -131,7 +131,7 @@ func TestSumsAndBudget(t *testing.T) {
 			s.SetNetworks(someNetworks{})
 		}
 		for range rapid.IntRange(1, 5).Draw(t, "intervals") {
-			records := rapid.SliceOfN(record, 0, 30).Draw(t, "records")
+			records := rapid.SliceOfN(anyFlow, 0, 30).Draw(t, "records")
 			check(t, s.Samples(records, start, interval), totals(records), without(names, onlyDNS), budget)
 		}
 	})

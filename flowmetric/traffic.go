@@ -1,8 +1,8 @@
 package flowmetric
 
 import (
-	"socktally/flows"
 	"socktally/metric"
+	"socktally/record"
 )
 
 // The counts of a combination.
@@ -46,10 +46,10 @@ type traffic struct {
 func (c *traffic) weight() uint64 { return c.counts[bytesSent] + c.counts[bytesReceived] }
 
 // add counts a record as the end on this host sees it.
-func (c *traffic) add(r *flows.Record) {
+func (c *traffic) add(r *record.Flow) {
 	sent, received := r.BytesSentByClient, r.BytesSentByServer
 	packetsOut, packetsIn := r.PacketsSentByClient, r.PacketsSentByServer
-	if r.Direction == flows.Incoming {
+	if r.Direction == record.Incoming {
 		sent, received = received, sent
 		packetsOut, packetsIn = packetsIn, packetsOut
 	}

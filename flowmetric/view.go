@@ -2,17 +2,16 @@ package flowmetric
 
 import (
 	"net/netip"
-
-	"socktally/flows"
+	"socktally/record"
 )
 
 // view is a record as the end on this host sees it. Where both ends are here, that is the client's.
 type view struct {
 	protocol, family string
-	source           flows.Source
-	direction        flows.Direction
-	client, server   *flows.Endpoint
-	near, far        *flows.Endpoint
+	source           record.Source
+	direction        record.Direction
+	client, server   *record.Endpoint
+	near, far        *record.Endpoint
 	// serverDomain is the name by which DNS gave the server's address.
 	serverDomain string
 	// Of a DNS query.
@@ -22,43 +21,27 @@ type view struct {
 	networkTags []string
 }
 
-func (s *Splitter) flowView(r *flows.Record) *view {
+func (s *Splitter) flowView(r *record.Flow) *view {
 	s.current = view{
 		protocol: r.Protocol, family: r.Family, source: r.Source, direction: r.Direction,
 		client: &r.Client, server: &r.Server, serverDomain: r.ServerDomain,
 	}
-	s.look(&s.current)
+	s.findEnds(&s.current)
 	return &s.current
 }
 
-func (s *Splitter) dnsView(r *flows.DNSRecord) *view {
-	v := &s.current
-	*v = view{
-		protocol: r.Protocol, family: "ipv6", source: flows.FromEBPF, direction: flows.Outgoing,
+func (s *Splitter) dnsView(r *record.DNS) *view {
+	s.current = view{
+		protocol: r.Protocol, family: record.Family(r.Server.Addr), source: record.FromEBPF, direction: r.Direction,
 		client: &r.Client, server: &r.Server, query: r.Name, queryType: r.Type,
 	}
-	if r.Server.Addr.Unmap().Is4() {
-		v.family = "ipv4"
-	}
-	switch here, there := isHere(&r.Client.Owner), isHere(&r.Server.Owner); {
-	case there && here:
-		v.direction = flows.Local
-	case there:
-		v.direction = flows.Incoming
-	}
-	s.look(v)
-	return v
+	s.findEnds(&s.current)
+	return &s.current
 }
 
-// isHere says whether an end of which this is known is on this host.
-func isHere(o *flows.Owner) bool { return o.PID != 0 || o.NetNS != 0 }
-
-// look finds the ends and what the table of networks says of the far one.
-func (s *Splitter) look(v *view) {
-	v.near, v.far = v.client, v.server
-	if v.direction == flows.Incoming {
-		v.near, v.far = v.far, v.near
-	}
+// findEnds finds the ends and what the table of networks says of the far one.
+func (s *Splitter) findEnds(v *view) {
+	v.near, v.far = v.direction.Ends(v.client, v.server)
 	v.networkName, v.networkTags = s.network(v.far.Addr)
 }
 

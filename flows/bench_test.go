@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"socktally/bpf"
+	"socktally/record"
 )
 
 const rounds = 11
@@ -461,7 +462,7 @@ func BenchmarkMerge(b *testing.B) {
 	for _, n := range []int{100, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			rows := manyRows(n)
-			m := newMerger("tcp", FromEBPF, newDescriber("/nonexistent", n), n)
+			m := newMerger("tcp", record.FromEBPF, newDescriber("/nonexistent", n), n)
 			b.ReportAllocs()
 			for b.Loop() {
 				sink.Add(int64(len(m.merge(rows))))

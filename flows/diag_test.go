@@ -3,6 +3,7 @@ package flows
 import (
 	"io"
 	"os"
+	"socktally/record"
 	"testing"
 )
 
@@ -34,7 +35,7 @@ func TestSockDiag(t *testing.T) {
 	sum, records := tallyUntil(t, counter, port(l), 0)
 	wantOutcome(t, sum, outcome{Up: 430, Down: 5000, Established: 1})
 	for _, r := range records {
-		if r.Direction != Local || r.Source != FromSockDiag ||
+		if r.Direction != record.Local || r.Source != record.FromSockDiag ||
 			r.Client.Owner.PID != uint32(os.Getpid()) || r.Server.Owner.PID != uint32(os.Getpid()) {
 			t.Errorf("got %+v", r)
 		}
@@ -66,7 +67,7 @@ func TestSockDiagMissesFailuresAndEndings(t *testing.T) {
 	for _, tc := range endings(server) {
 		t.Run(tc.name, func(t *testing.T) {
 			l := server.listen("tcp4", addrPort(serverIPv4, 0))
-			var begin Counters
+			var begin record.Counters
 			tc.play(t, client, l, func() { begin, _ = tallyUntil(t, counter, port(l), 0) })
 			end, _ := tallyUntil(t, counter, port(l), 1)
 			wantOutcome(t, plus(begin, end), outcome{Up: 1000, Established: 1, Closed: 1})

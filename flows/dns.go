@@ -13,6 +13,7 @@ import (
 
 	"socktally/bpf"
 	"socktally/dns"
+	"socktally/record"
 )
 
 // dnsExpiry is how often queries without an answer are looked for.
@@ -108,14 +109,14 @@ func (d *dnsTracer) expire(now uint64) {
 	d.expired = now
 }
 
-func (d *dnsTracer) take() map[dns.Key[dnsSocket]]*dns.Counts {
+func (d *dnsTracer) take() map[dns.Key[dnsSocket]]*record.DNSCounts {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.tallier.Take()
 }
 
 // nameServers gives the records' servers the names that clients on this host asked for.
-func (d *dnsTracer) nameServers(records []Record) {
+func (d *dnsTracer) nameServers(records []record.Flow) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := monotonic()

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"socktally/record"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,8 +18,6 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
-
-	"socktally/dns"
 )
 
 // needProgram skips a test that needs a program of another's, or fails it where it has to run.
@@ -111,14 +110,14 @@ func (ns *namespace) nsd(address string) {
 }
 
 // tallyDNS tallies once and returns the records of one server, summed by name and type.
-func tallyDNS(t testing.TB, c *Counter, server string) (map[string]dns.Counts, []DNSRecord) {
+func tallyDNS(t testing.TB, c *Counter, server string) (map[string]record.DNSCounts, []record.DNS) {
 	t.Helper()
 	all, err := c.TallyDNS(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
-	sums := make(map[string]dns.Counts)
-	var records []DNSRecord
+	sums := make(map[string]record.DNSCounts)
+	var records []record.DNS
 	for _, r := range all {
 		if r.Server.Addr != netip.MustParseAddr(server) {
 			continue
@@ -158,7 +157,7 @@ func TestDNSAgainstDnsmasq(t *testing.T) {
 		return n
 	}
 	sums, records := tallyDNS(t, counter, serverIPv4)
-	var all dns.Counts
+	var all record.DNSCounts
 	for _, s := range sums {
 		all.Requests += s.Requests
 		all.Successes += s.Successes
@@ -189,7 +188,7 @@ func TestDNSAgainstDnsmasq(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var latency dns.Latency
+	var latency record.Latency
 	for _, r := range records {
 		latency.Merge(&r.SuccessLatency)
 		latency.Merge(&r.FailureLatency)
@@ -438,9 +437,9 @@ func TestDNSOfResolvers(t *testing.T) {
 }
 
 func TestDNSRecordJSON(t *testing.T) {
-	r := DNSRecord{
-		Server: Endpoint{Addr: netip.MustParseAddr("192.0.2.53"), Port: 53}, Name: "a.invalid", Type: "A",
-		Counts: dns.Counts{Requests: 5, Successes: 2, NXDomain: 1, Timeouts: 2},
+	r := record.DNS{
+		Server: record.Endpoint{Addr: netip.MustParseAddr("192.0.2.53"), Port: 53}, Name: "a.invalid", Type: "A",
+		DNSCounts: record.DNSCounts{Requests: 5, Successes: 2, NXDomain: 1, Timeouts: 2},
 	}
 	r.SuccessLatency.Add(3 * time.Millisecond)
 	text, err := json.Marshal(r)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"socktally/record"
 	"strings"
 	"testing"
 	"time"
@@ -264,7 +265,7 @@ func olderConnections(t *testing.T, refuse refuser, check func(*Counter)) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	for _, r := range records {
-		if r.Server.Addr.String() != serverIPv4 || r.Server.Owner.PID != uint32(os.Getpid()) || r.Direction != Local {
+		if r.Server.Addr.String() != serverIPv4 || r.Server.Owner.PID != uint32(os.Getpid()) || r.Direction != record.Local {
 			t.Errorf("got %+v", r)
 		}
 	}
@@ -295,7 +296,7 @@ func TestNetnsScope(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(records) != 1 || records[0].Direction != Incoming || records[0].Server.Port != port(l) ||
+	if len(records) != 1 || records[0].Direction != record.Incoming || records[0].Server.Port != port(l) ||
 		records[0].BytesSentByClient != 10 || records[0].BytesSentByServer != 20 {
 		t.Errorf("got %+v", records)
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"socktally/record"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -78,10 +79,10 @@ func TestAddresses(t *testing.T) {
 			wantOutcome(t, sum, outcome{Up: 1000, Down: 2000, Established: 1, Closed: 1})
 			for _, r := range records {
 				if r.Client.Addr != netip.MustParseAddr(tc.clientIP) || r.Server.Addr != netip.MustParseAddr(tc.serverIP) ||
-					r.Client.Port != 0 || r.Family != tc.family || r.Direction != Local {
+					r.Client.Port != 0 || r.Family != tc.family || r.Direction != record.Local {
 					t.Errorf("got %+v", r)
 				}
-				for _, owner := range []Owner{r.Client.Owner, r.Server.Owner} {
+				for _, owner := range []record.Owner{r.Client.Owner, r.Server.Owner} {
 					if owner.PID != uint32(os.Getpid()) || owner.Process == "" {
 						t.Errorf("owner %+v", owner)
 					}
@@ -193,7 +194,7 @@ func TestChurnIsExact(t *testing.T) {
 			counter := openIn(t, ns, Options{Mode: EBPF, Scope: NetNS, MaxFlows: maxFlows})
 			l, other := ns.listen("tcp4", "127.0.0.1:0"), ns.listen("tcp4", "127.0.0.1:0")
 			go answerShort(other, 0)
-			var sum Counters
+			var sum record.Counters
 			var others uint64
 			tally := func() {
 				records, err := counter.Tally(context.Background())

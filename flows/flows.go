@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"socktally/bpf"
+	"socktally/record"
 )
 
 // Mode is how a Counter is to count.
@@ -137,7 +138,7 @@ type row struct {
 
 // Counter counts flows from Open to Close. Its methods may be called concurrently.
 type Counter struct {
-	kind     Source
+	kind     record.Source
 	coverage coverage
 
 	mu sync.Mutex
@@ -174,7 +175,7 @@ func Open(options Options) (*Counter, error) {
 	c.coverage.sort()
 	c.merger = newMerger("tcp", c.kind, describer, o.MaxFlows)
 	c.merger.countsRTOs = c.tcp.countsRTOs()
-	c.udpMerger = newMerger("udp", FromEBPF, describer, o.MaxFlows)
+	c.udpMerger = newMerger("udp", record.FromEBPF, describer, o.MaxFlows)
 	return c, nil
 }
 
@@ -193,7 +194,7 @@ func (c *Counter) open(o Options, describer *describer) error {
 	if c.tcp, err = openDiag(o); err != nil {
 		return errors.Join(err, c.coverage.explain(PartTCP, refused))
 	}
-	c.kind = FromSockDiag
+	c.kind = record.FromSockDiag
 	if o.Mode == SockDiag {
 		c.coverage.add(PartTCP, bySockDiag)
 	} else {
@@ -216,7 +217,7 @@ func (c *Counter) openPrograms(o Options, describer *describer) error {
 	before := len(c.coverage.parts)
 	tcp, refused := openTCP(o, s)
 	if refused == nil {
-		c.tcp, c.kind = tcp, FromEBPF
+		c.tcp, c.kind = tcp, record.FromEBPF
 	} else {
 		c.coverage.parts = c.coverage.parts[:before]
 	}
@@ -233,7 +234,7 @@ func (c *Counter) openPrograms(o Options, describer *describer) error {
 }
 
 // Source is how the Counter counts TCP.
-func (c *Counter) Source() Source { return c.kind }
+func (c *Counter) Source() record.Source { return c.kind }
 
 // Coverage is how each Part that was asked for is counted, and what is lost where the kernel refused better.
 func (c *Counter) Coverage() []Coverage { return c.coverage.parts }
@@ -241,7 +242,7 @@ func (c *Counter) Coverage() []Coverage { return c.coverage.parts }
 // Tally returns what was counted since the last Tally or since Open, one record a flow, in no
 // particular order. A flow that did nothing has no record. After an error the next Tally returns
 // what this one could not.
-func (c *Counter) Tally(ctx context.Context) ([]Record, error) {
+func (c *Counter) Tally(ctx context.Context) ([]record.Flow, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.tcp == nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"socktally/record"
 	"strconv"
 	"strings"
 	"testing"
@@ -296,10 +297,10 @@ func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 // tallyUntil tallies until the flows to the port have as many closed and failed connections as
 // wanted, and returns the sum and the records.
-func tallyUntil(t testing.TB, c *Counter, port uint16, ended uint64) (Counters, []Record) {
+func tallyUntil(t testing.TB, c *Counter, port uint16, ended uint64) (record.Counters, []record.Flow) {
 	t.Helper()
-	var sum Counters
-	var records []Record
+	var sum record.Counters
+	var records []record.Flow
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		got, err := c.Tally(context.Background())
 		if err != nil {
@@ -321,7 +322,7 @@ func tallyUntil(t testing.TB, c *Counter, port uint16, ended uint64) (Counters, 
 	}
 }
 
-func plus(a, b Counters) Counters {
+func plus(a, b record.Counters) record.Counters {
 	a.BytesSentByClient += b.BytesSentByClient
 	a.BytesSentByServer += b.BytesSentByServer
 	a.PacketsSentByClient += b.PacketsSentByClient
@@ -343,12 +344,12 @@ type outcome struct {
 	Refusals, Resets, Timeouts, Unreachables uint64
 }
 
-func outcomeOf(c Counters) outcome {
+func outcomeOf(c record.Counters) outcome {
 	return outcome{c.BytesSentByClient, c.BytesSentByServer, c.Established, c.Closed,
 		c.Refusals, c.Resets, c.Timeouts, c.Unreachables}
 }
 
-func wantOutcome(t testing.TB, got Counters, want outcome) {
+func wantOutcome(t testing.TB, got record.Counters, want outcome) {
 	t.Helper()
 	if o := outcomeOf(got); o != want {
 		t.Errorf("got  %+v\nwant %+v", o, want)

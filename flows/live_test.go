@@ -2,6 +2,7 @@ package flows
 
 import (
 	"context"
+	"socktally/record"
 	"testing"
 )
 
@@ -18,7 +19,7 @@ func TestTalliesDuringTransfer(t *testing.T) {
 		defer close(done)
 		upload(t, c, n)
 	}()
-	var sum Counters
+	var sum record.Counters
 	tallies := 0
 	for transferring := true; transferring; tallies++ {
 		select {

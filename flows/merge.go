@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"socktally/bpf"
+	"socktally/record"
 )
 
 const (
@@ -16,7 +17,7 @@ const (
 // for such by its peer_is_local, whether or not the client's row comes in the same interval.
 type merger struct {
 	protocol  string
-	source    Source
+	source    record.Source
 	describer *describer
 	servers   *cache[pair, owned]
 	// countsRTOs says whether the kernel counts retransmission timeouts per socket (from 6.7).
@@ -38,14 +39,14 @@ type owned struct {
 	comm         [16]byte
 }
 
-func newMerger(protocol string, source Source, d *describer, maxPairs int) *merger {
+func newMerger(protocol string, source record.Source, d *describer, maxPairs int) *merger {
 	return &merger{protocol: protocol, source: source, describer: d, servers: newCache[pair, owned](maxPairs)}
 }
 
-func (m *merger) merge(rows []row) []Record {
+func (m *merger) merge(rows []row) []record.Flow {
 	m.describer.next()
 	resets := m.learnServers(rows)
-	records := make([]Record, 0, len(rows))
+	records := make([]record.Flow, 0, len(rows))
 	for i := range rows {
 		if r := &rows[i]; idle(&r.flow) || r.key.Role == roleServer && r.key.PeerIsLocal != 0 {
 			continue
@@ -81,41 +82,41 @@ func (m *merger) learnServers(rows []row) map[pair]uint64 {
 	return resets
 }
 
-func (m *merger) record(r *row, resets map[pair]uint64) Record {
+func (m *merger) record(r *row, resets map[pair]uint64) record.Flow {
 	k, f := &r.key, &r.flow
-	local := Endpoint{Addr: address(k.Local), Owner: m.describer.describe(ownerOf(k, f))}
-	remote := Endpoint{Addr: address(k.Remote)}
-	rec := Record{Protocol: m.protocol, Source: m.source, Counters: m.counters(f)}
+	local := record.Endpoint{Addr: address(k.Local), Owner: m.describer.describe(ownerOf(k, f))}
+	remote := record.Endpoint{Addr: address(k.Remote)}
+	rec := record.Flow{Protocol: m.protocol, Source: m.source, Counters: m.counters(f)}
 	if isOverflow(k) {
-		local = Endpoint{}
-		remote = Endpoint{}
+		local = record.Endpoint{}
+		remote = record.Endpoint{}
 	}
-	rec.Family = family(local.Addr)
+	rec.Family = record.Family(local.Addr)
 	if k.Role == roleServer {
 		local.Port = k.Port
-		rec.Direction, rec.Client, rec.Server = Incoming, remote, local
+		rec.Direction, rec.Client, rec.Server = record.Incoming, remote, local
 		rec.BytesSentByClient, rec.BytesSentByServer = rec.BytesSentByServer, rec.BytesSentByClient
 		rec.PacketsSentByClient, rec.PacketsSentByServer = rec.PacketsSentByServer, rec.PacketsSentByClient
 		return rec
 	}
 	remote.Port = k.Port
-	rec.Direction = Outgoing
+	rec.Direction = record.Outgoing
 	p := pairOf(k)
 	rec.Resets += resets[p]
 	delete(resets, p)
 	if server, ok := m.servers.get(p); ok {
-		rec.Direction = Local
+		rec.Direction = record.Local
 		remote.Owner = m.describer.describe(server)
 	} else if k.Local == k.Remote || remote.Addr.IsLoopback() {
-		rec.Direction = Local
+		rec.Direction = record.Local
 	}
 	rec.Client, rec.Server = local, remote
 	return rec
 }
 
 // counters are those of a client's row; for a server's the caller exchanges the two ends.
-func (m *merger) counters(f *bpf.FlowsFlow) Counters {
-	c := Counters{
+func (m *merger) counters(f *bpf.FlowsFlow) record.Counters {
+	c := record.Counters{
 		BytesSentByClient:   notNegative(f.Sent),
 		BytesSentByServer:   notNegative(f.Received),
 		PacketsSentByClient: f.SegsOut,
@@ -134,22 +135,22 @@ func (m *merger) counters(f *bpf.FlowsFlow) Counters {
 		RcvOOOPack:          uint64(f.Ooo),
 	}
 	if m.countsRTOs {
-		rtos, recoveries := uint64(f.Rtos), uint64(f.RtoRecoveries)
-		c.RTOCount, c.RecoveryCount = &rtos, &recoveries
+		c.RTOCount, c.RecoveryCount = uint64(f.Rtos), uint64(f.RtoRecoveries)
+		c.Known = record.KnowsRTOCount | record.KnowsRecoveryCount
 	}
 	return c
 }
 
 // resetOnly is the record of a client of which nothing but the reset that it sent was seen.
-func (m *merger) resetOnly(p pair, resets uint64) Record {
-	rec := Record{Protocol: m.protocol, Source: m.source, Direction: Local, Counters: m.counters(&bpf.FlowsFlow{})}
+func (m *merger) resetOnly(p pair, resets uint64) record.Flow {
+	rec := record.Flow{Protocol: m.protocol, Source: m.source, Direction: record.Local, Counters: m.counters(&bpf.FlowsFlow{})}
 	rec.Resets = resets
 	if p.port == 0 {
 		return rec
 	}
-	rec.Client = Endpoint{Addr: address(p.client), Owner: Owner{PID: p.clientPID}}
-	rec.Server = Endpoint{Addr: address(p.server), Port: p.port}
-	rec.Family = family(rec.Server.Addr)
+	rec.Client = record.Endpoint{Addr: address(p.client), Owner: record.Owner{PID: p.clientPID}}
+	rec.Server = record.Endpoint{Addr: address(p.server), Port: p.port}
+	rec.Family = record.Family(rec.Server.Addr)
 	if server, ok := m.servers.get(p); ok {
 		rec.Server.Owner = m.describer.describe(server)
 	}

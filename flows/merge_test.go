@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"socktally/bpf"
+	"socktally/record"
 )
 
 func manyRows(n int) []row {
@@ -34,7 +35,7 @@ func serverKey(k bpf.FlowsFlowKey, pid uint32) bpf.FlowsFlowKey {
 }
 
 func testMerger() *merger {
-	return newMerger("tcp", FromEBPF, newDescriber("/nonexistent", 8), 8)
+	return newMerger("tcp", record.FromEBPF, newDescriber("/nonexistent", 8), 8)
 }
 
 func TestMergeBothEnds(t *testing.T) {
@@ -49,9 +50,9 @@ func TestMergeBothEnds(t *testing.T) {
 		t.Fatalf("got %+v", got)
 	}
 	r := got[0]
-	want := Counters{BytesSentByClient: 10, BytesSentByServer: 20, PacketsSentByClient: 3, PacketsSentByServer: 2,
+	want := record.Counters{BytesSentByClient: 10, BytesSentByServer: 20, PacketsSentByClient: 3, PacketsSentByServer: 2,
 		Established: 1, RTTSum: 30, RTTSamples: 2, Resets: 1}
-	if r.Counters != want || r.Direction != Local || r.Client.Owner.PID != 5 || r.Server.Owner.PID != 6 || r.Server.Port != 80 {
+	if r.Counters != want || r.Direction != record.Local || r.Client.Owner.PID != 5 || r.Server.Owner.PID != 6 || r.Server.Port != 80 {
 		t.Errorf("got %+v", r)
 	}
 	// The server's close comes in another interval than the client's: it makes no record, and the
@@ -81,10 +82,10 @@ func TestMergeOneEnd(t *testing.T) {
 		t.Fatalf("got %+v", got)
 	}
 	out, in := got[0], got[1]
-	if out.Direction != Outgoing || out.BytesSentByClient != 1 || out.PacketsSentByServer != 4 || out.Server.Port != 443 {
+	if out.Direction != record.Outgoing || out.BytesSentByClient != 1 || out.PacketsSentByServer != 4 || out.Server.Port != 443 {
 		t.Errorf("got %+v", out)
 	}
-	if in.Direction != Incoming || in.BytesSentByClient != 2 || in.PacketsSentByServer != 3 || in.Server.Port != 22 ||
+	if in.Direction != record.Incoming || in.BytesSentByClient != 2 || in.PacketsSentByServer != 3 || in.Server.Port != 22 ||
 		in.Client.Addr.String() != "192.0.2.9" || in.Server.Owner.PID != 6 || in.Client.Owner.PID != 0 {
 		t.Errorf("got %+v", in)
 	}
@@ -119,12 +120,11 @@ func TestOverflowRecord(t *testing.T) {
 }
 
 func TestRecordJSON(t *testing.T) {
-	rtos := uint64(2)
-	text, err := json.Marshal(Record{
-		Protocol: "tcp", Family: "ipv4", Source: FromEBPF, Direction: Outgoing,
-		Client:   Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: Owner{PID: 5, Process: "curl", Service: "web"}},
-		Server:   Endpoint{Addr: netip.MustParseAddr("192.0.2.1"), Port: 443},
-		Counters: Counters{BytesSentByClient: 3, RTOCount: &rtos},
+	text, err := json.Marshal(record.Flow{
+		Protocol: "tcp", Family: "ipv4", Source: record.FromEBPF, Direction: record.Outgoing,
+		Client:   record.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: record.Owner{PID: 5, Process: "curl", Service: "web"}},
+		Server:   record.Endpoint{Addr: netip.MustParseAddr("192.0.2.1"), Port: 443},
+		Counters: record.Counters{BytesSentByClient: 3, RTOCount: 2, Known: record.KnowsRTOCount},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"socktally/bpf"
+	"socktally/record"
 )
 
 // runs runs a program in the namespace to its end, with this environment and no other.
@@ -62,7 +63,7 @@ func portOf(address string) uint16 {
 }
 
 // byService are the connections that each client's service closed.
-func byService(records []Record) map[string]uint64 {
+func byService(records []record.Flow) map[string]uint64 {
 	sums := make(map[string]uint64)
 	for _, r := range records {
 		sums[r.Client.Owner.Service] += r.Closed

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"socktally/bpf"
+	"socktally/record"
 )
 
 // minProcesses is how many processes are remembered at least: twice as many as the programs remember
@@ -102,9 +103,9 @@ func groupPath(p *bpf.FlowsProcess) string {
 	return path
 }
 
-func (d *describer) describe(o owned) Owner {
+func (d *describer) describe(o owned) record.Owner {
 	comm := string(bytes.TrimRight(o.comm[:], "\x00"))
-	owner := Owner{PID: o.pid, Process: comm, Service: comm, CgroupID: o.cgroup, NetNS: o.netns}
+	owner := record.Owner{PID: o.pid, Process: comm, Service: comm, CgroupID: o.cgroup, NetNS: o.netns}
 	if o.pid == 0 {
 		return owner
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"socktally/bpf"
+	"socktally/record"
 )
 
 const (
@@ -166,7 +167,7 @@ func TestOwnerThatWasToldOf(t *testing.T) {
 	process42(t, proc, "web", "DD_SERVICE=of-proc\x00", 500)
 	d := newDescriber(proc, 8)
 	life := lifeAt(5_004_000_000, 3)
-	of := func(life uint64) Owner {
+	of := func(life uint64) record.Owner {
 		return d.describe(owned{pid: 42, life: life, cgroup: 7, comm: [16]byte{'w', 'e', 'b'}})
 	}
 	const environ = "A=b\x00DD_SERVICE=shop\x00"

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"socktally/bpf"
+	"socktally/record"
 )
 
 // refusing is a kernel that refuses these programs and maps.
@@ -203,7 +204,7 @@ func TestTCPIsRefused(t *testing.T) {
 		t.Run(program, func(t *testing.T) {
 			client, server := newWire(t)
 			counter := openFor(t, Options{refuse: refusing(program)})
-			if cover := wantCover(t, counter, PartTCP, bySockDiag); cover.Lost == "" || cover.Refused[0].Name != program || counter.Source() != FromSockDiag {
+			if cover := wantCover(t, counter, PartTCP, bySockDiag); cover.Lost == "" || cover.Refused[0].Name != program || counter.Source() != record.FromSockDiag {
 				t.Errorf("got %+v, source %s", cover, counter.Source())
 			}
 			if counter.coverage.of(PartTCPOpen) != nil {
@@ -221,7 +222,7 @@ func TestTCPIsRefused(t *testing.T) {
 			io.ReadFull(s, make([]byte, 1234))
 			sum, records := tallyUntil(t, counter, port(l), 0)
 			wantOutcome(t, sum, outcome{Up: 1234, Established: 1})
-			if len(records) != 1 || records[0].Source != FromSockDiag {
+			if len(records) != 1 || records[0].Source != record.FromSockDiag {
 				t.Errorf("got %+v", records)
 			}
 		})
@@ -247,7 +248,7 @@ func exactUDP(t *testing.T, counter *Counter, client, server *namespace) {
 	if sum != received.counters() || sum.BytesSentByClient != 1000 {
 		t.Errorf("got %+v, want %+v", sum, received.counters())
 	}
-	if len(records) != 1 || records[0].Source != FromEBPF {
+	if len(records) != 1 || records[0].Source != record.FromEBPF {
 		t.Errorf("got %+v", records)
 	}
 }

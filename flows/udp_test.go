@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"socktally/record"
 	"strconv"
 	"strings"
 	"sync"
@@ -72,8 +73,8 @@ type talk struct {
 	bytesUp, bytesDown, packetsUp, packetsDown atomic.Uint64
 }
 
-func (t *talk) counters() Counters {
-	return Counters{
+func (t *talk) counters() record.Counters {
+	return record.Counters{
 		BytesSentByClient: t.bytesUp.Load(), BytesSentByServer: t.bytesDown.Load(),
 		PacketsSentByClient: t.packetsUp.Load(), PacketsSentByServer: t.packetsDown.Load(),
 	}
@@ -102,14 +103,14 @@ func ask(c *net.UDPConn, to netip.AddrPort, up, down int) error {
 }
 
 // tallyUDP tallies once: nothing is late, because a datagram is counted before it can be read.
-func tallyUDP(t testing.TB, c *Counter, ports ...uint16) (Counters, []Record) {
+func tallyUDP(t testing.TB, c *Counter, ports ...uint16) (record.Counters, []record.Flow) {
 	t.Helper()
 	got, err := c.Tally(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
-	var sum Counters
-	var records []Record
+	var sum record.Counters
+	var records []record.Flow
 	for _, r := range got {
 		for _, port := range ports {
 			if r.Protocol == "udp" && r.Server.Port == port {
@@ -182,10 +183,10 @@ func TestUDPIsExact(t *testing.T) {
 				}
 				r := records[0]
 				if r.Client.Addr.String() != tc.clientIP || r.Server.Addr.String() != tc.dial || r.Client.Port != 0 ||
-					r.Family != tc.family || r.Direction != Local {
+					r.Family != tc.family || r.Direction != record.Local {
 					t.Errorf("got %+v", r)
 				}
-				for _, owner := range []Owner{r.Client.Owner, r.Server.Owner} {
+				for _, owner := range []record.Owner{r.Client.Owner, r.Server.Owner} {
 					if owner.PID != uint32(os.Getpid()) || owner.Process == "" || owner.NetNS == 0 {
 						t.Errorf("owner %+v", owner)
 					}
@@ -338,7 +339,7 @@ func TestUDPIsExactWhileTallied(t *testing.T) {
 					}
 				})
 			}
-			var sum Counters
+			var sum record.Counters
 			tally := func() {
 				records, err := counter.Tally(context.Background())
 				if err != nil {
@@ -383,7 +384,7 @@ func TestUDPFlood(t *testing.T) {
 		}
 	}
 	sum, _ := tallyUDP(t, counter, udpPort(s))
-	if want := (Counters{BytesSentByClient: n * size, PacketsSentByClient: n}); sum != want {
+	if want := (record.Counters{BytesSentByClient: n * size, PacketsSentByClient: n}); sum != want {
 		t.Errorf("got %+v, want %+v", sum, want)
 	}
 }
@@ -405,8 +406,8 @@ func TestUDPScope(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		counter *Counter
-		want    Direction
-	}{{atClient, Outgoing}, {atServer, Incoming}} {
+		want    record.Direction
+	}{{atClient, record.Outgoing}, {atServer, record.Incoming}} {
 		sum, records := tallyUDP(t, tc.counter, udpPort(s))
 		if want := counted.counters(); sum != want || len(records) != 1 || records[0].Direction != tc.want {
 			t.Errorf("%s: got %+v", tc.want, records)
@@ -450,7 +451,7 @@ func TestUDPSegmentation(t *testing.T) {
 			}
 		}
 		sum, _ := tallyUDP(t, counter, udpPort(s))
-		if want := (Counters{BytesSentByClient: 10_001, PacketsSentByClient: 21}); sum != want {
+		if want := (record.Counters{BytesSentByClient: 10_001, PacketsSentByClient: 21}); sum != want {
 			t.Errorf("%s: got %+v, want %+v", where.address, sum, want)
 		}
 	}
@@ -487,7 +488,7 @@ func TestUDPToItself(t *testing.T) {
 	}
 	c.Read(make([]byte, 10))
 	sum, _ := tallyUDP(t, counter, udpPort(c))
-	if want := (Counters{BytesSentByClient: 10, PacketsSentByClient: 1}); sum != want {
+	if want := (record.Counters{BytesSentByClient: 10, PacketsSentByClient: 1}); sum != want {
 		t.Errorf("got %+v, want %+v", sum, want)
 	}
 }
@@ -540,7 +541,7 @@ func TestUDPTranslatedAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	sum, records := tallyUDP(t, counter, 5000)
-	if sum != counted.counters() || len(records) != 1 || records[0].Direction != Outgoing {
+	if sum != counted.counters() || len(records) != 1 || records[0].Direction != record.Outgoing {
 		t.Errorf("got %+v", records)
 	}
 }
@@ -579,7 +580,7 @@ func TestUDPMulticast(t *testing.T) {
 		}
 	}
 	sum, records := tallyUDP(t, counter, 5353)
-	if want := (Counters{BytesSentByClient: 500, PacketsSentByClient: 5}); sum != want || records[0].Direction != Local {
+	if want := (record.Counters{BytesSentByClient: 500, PacketsSentByClient: 5}); sum != want || records[0].Direction != record.Local {
 		t.Errorf("got %+v", records)
 	}
 }
@@ -600,7 +601,7 @@ func TestUDPBroadcast(t *testing.T) {
 		}
 	}
 	sum, records := tallyUDP(t, counter, 6767)
-	if want := (Counters{BytesSentByClient: 500, PacketsSentByClient: 5}); sum != want || records[0].Direction != Local {
+	if want := (record.Counters{BytesSentByClient: 500, PacketsSentByClient: 5}); sum != want || records[0].Direction != record.Local {
 		t.Errorf("got %+v", records)
 	}
 }
@@ -693,9 +694,9 @@ func TestUDPIsLeftOut(t *testing.T) {
 }
 
 func TestUDPRecordJSON(t *testing.T) {
-	text, err := json.Marshal(Record{
-		Protocol: "udp", Server: Endpoint{Addr: netip.MustParseAddr("192.0.2.1"), Port: 443},
-		Counters: Counters{BytesSentByClient: 3, PacketsSentByServer: 4},
+	text, err := json.Marshal(record.Flow{
+		Protocol: "udp", Server: record.Endpoint{Addr: netip.MustParseAddr("192.0.2.1"), Port: 443},
+		Counters: record.Counters{BytesSentByClient: 3, PacketsSentByServer: 4},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"socktally/flows"
+	"socktally/record"
 	"socktally/store"
 )
 
@@ -21,7 +21,7 @@ type total struct{ sent, received, packets, established, rtt, samples uint64 }
 
 func aggregate(b *testing.B, s *store.Store, from, to time.Time) (records int) {
 	groups := map[group]*total{}
-	err := s.Connections(context.Background(), from, to, func(r *flows.Record) error {
+	err := s.Connections(context.Background(), from, to, func(r *record.Flow) error {
 		records++
 		k := group{r.Client.Owner.Service, r.Server.Owner.Service}
 		t := groups[k]

@@ -10,8 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"socktally/dns"
-	"socktally/flows"
+	"socktally/record"
 	"socktally/store"
 )
 
@@ -39,20 +38,20 @@ func TestIntervals(t *testing.T) {
 		{-time.Hour, 0, 0}, {3 * bucket, time.Hour, 0}, {2*bucket + time.Minute, 2*bucket + 2*time.Minute, 3},
 	} {
 		n := time.Duration(0)
-		err := s.Connections(context.Background(), noon.Add(c.from), noon.Add(c.to), func(*flows.Record) error { n++; return nil })
+		err := s.Connections(context.Background(), noon.Add(c.from), noon.Add(c.to), func(*record.Flow) error { n++; return nil })
 		if err != nil || n != c.want {
 			t.Errorf("from %v to %v: %d records, %v; want %d", c.from, c.to, n, err, c.want)
 		}
 	}
 	stop := errors.New("stop")
 	n := 0
-	err := s.Connections(context.Background(), noon, noon.Add(bucket*2), func(*flows.Record) error { n++; return stop })
+	err := s.Connections(context.Background(), noon, noon.Add(bucket*2), func(*record.Flow) error { n++; return stop })
 	if !errors.Is(err, stop) || n != 1 {
 		t.Errorf("yield ran %d times, then %v", n, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := s.Connections(ctx, noon, noon.Add(bucket), func(*flows.Record) error { return nil }); !errors.Is(err, context.Canceled) {
+	if err := s.Connections(ctx, noon, noon.Add(bucket), func(*record.Flow) error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("with a context that is done: %v", err)
 	}
 }
@@ -190,10 +189,10 @@ func TestFolds(t *testing.T) {
 	const room, more = 100_000, 500
 	for _, path := range []string{"", newPath(t)} {
 		s := open(t, store.Options{Path: path})
-		var records []flows.Record
-		var queries []flows.DNSRecord
+		var records []record.Flow
+		var queries []record.DNS
 		for i := range room + more {
-			r := flows.Record{Protocol: "tcp", Family: "ipv4", Source: flows.FromEBPF, Direction: flows.Incoming}
+			r := record.Flow{Protocol: "tcp", Family: "ipv4", Source: record.FromEBPF, Direction: record.Incoming}
 			r.Server.Addr, r.Client.Owner.Service = here, fmt.Sprint("service-", i)
 			r.Established = 2
 			records = append(records, r)
@@ -202,12 +201,12 @@ func TestFolds(t *testing.T) {
 		add(t, s, noon, records, queries...)
 		add(t, s, noon, records[:1], queries[:1]...) // what is known still has its place
 		var n, sum, folded uint64
-		err := s.Connections(context.Background(), noon, noon.Add(bucket), func(r *flows.Record) error {
+		err := s.Connections(context.Background(), noon, noon.Add(bucket), func(r *record.Flow) error {
 			n++
 			sum += r.Established
 			if r.Overflow() {
 				folded = r.Established
-				if r.Direction != flows.Incoming || r.Protocol != "tcp" || r.Family != "" || r.Client.Owner.Service != "" {
+				if r.Direction != record.Incoming || r.Protocol != "tcp" || r.Family != "" || r.Client.Owner.Service != "" {
 					t.Errorf("%+v", r)
 				}
 			}
@@ -217,10 +216,10 @@ func TestFolds(t *testing.T) {
 			t.Errorf("%d records, %d connections, %d of them folded; %v", n, sum, folded, err)
 		}
 		n, sum, folded = 0, 0, 0
-		err = s.DNS(context.Background(), noon, noon.Add(bucket), func(r *flows.DNSRecord) error {
+		err = s.DNS(context.Background(), noon, noon.Add(bucket), func(r *record.DNS) error {
 			n++
 			sum += r.SuccessLatency.Count()
-			if r.Name == dns.Other {
+			if r.Name == record.Other {
 				folded = r.Requests
 			}
 			return nil

@@ -4,10 +4,8 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
+	"socktally/record"
 	"time"
-
-	"socktally/dns"
-	"socktally/flows"
 )
 
 const (
@@ -44,12 +42,12 @@ type dnsKey struct {
 // bucket adds up the records of five minutes.
 type bucket struct {
 	start   int64
-	flows   map[flowKey]*flows.Counters
-	dns     map[dnsKey]*dns.Counts
+	flows   map[flowKey]*record.Counters
+	dns     map[dnsKey]*record.DNSCounts
 	strings dictionary[string]
 	// ownerKeys are the owners' values in one string each.
 	ownerKeys dictionary[string]
-	owners    []flows.Owner
+	owners    []record.Owner
 	scratch   []byte
 	// folded counts the records that found no room of their own.
 	folded uint64
@@ -58,13 +56,13 @@ type bucket struct {
 }
 
 func newBucket(start int64) *bucket {
-	return &bucket{start: start, flows: map[flowKey]*flows.Counters{}, dns: map[dnsKey]*dns.Counts{}}
+	return &bucket{start: start, flows: map[flowKey]*record.Counters{}, dns: map[dnsKey]*record.DNSCounts{}}
 }
 
 func (b *bucket) empty() bool { return len(b.flows)+len(b.dns) == 0 }
 
 // add adds up records. It keeps nothing that the caller may change.
-func (b *bucket) add(connections []flows.Record, queries []flows.DNSRecord) {
+func (b *bucket) add(connections []record.Flow, queries []record.DNS) {
 	if len(connections)+len(queries) > 0 {
 		b.chunks = nil
 	}
@@ -76,7 +74,7 @@ func (b *bucket) add(connections []flows.Record, queries []flows.DNSRecord) {
 	}
 }
 
-func (b *bucket) addFlow(r *flows.Record) {
+func (b *bucket) addFlow(r *record.Flow) {
 	number := b.stringNumber(len(b.flows))
 	key := flowKey{
 		b.ends(&r.Client, &r.Server, len(b.flows)),
@@ -86,33 +84,33 @@ func (b *bucket) addFlow(r *flows.Record) {
 	if sum == nil && len(b.flows) >= maxIdentities {
 		b.folded++
 		number = b.strings.number
-		key = flowKey{b.ends(&flows.Endpoint{}, &flows.Endpoint{}, 0),
+		key = flowKey{b.ends(&record.Endpoint{}, &record.Endpoint{}, 0),
 			number(r.Protocol), number(""), number(string(r.Source)), number(string(r.Direction)), number("")}
 		sum = b.flows[key]
 	}
 	if sum == nil {
-		sum = new(flows.Counters)
+		sum = new(record.Counters)
 		b.flows[key] = sum
 	}
 	sum.Add(&r.Counters)
 }
 
-func (b *bucket) addDNS(r *flows.DNSRecord) {
+func (b *bucket) addDNS(r *record.DNS) {
 	number := b.stringNumber(len(b.dns))
 	key := dnsKey{b.ends(&r.Client, &r.Server, len(b.dns)), number(r.Protocol), number(r.Name), number(r.Type)}
 	sum := b.dns[key]
 	if sum == nil && len(b.dns) >= maxIdentities {
 		b.folded++
 		number = b.strings.number
-		other := number(dns.Other)
-		key = dnsKey{b.ends(&flows.Endpoint{}, &flows.Endpoint{}, 0), number(r.Protocol), other, other}
+		other := number(record.Other)
+		key = dnsKey{b.ends(&record.Endpoint{}, &record.Endpoint{}, 0), number(r.Protocol), other, other}
 		sum = b.dns[key]
 	}
 	if sum == nil {
-		sum = new(dns.Counts)
+		sum = new(record.DNSCounts)
 		b.dns[key] = sum
 	}
-	sum.Add(&r.Counts)
+	sum.Add(&r.DNSCounts)
 }
 
 // stringNumber numbers strings, new ones only where there is room for what they belong to.
@@ -123,14 +121,14 @@ func (b *bucket) stringNumber(identities int) func(string) uint32 {
 	return b.strings.number
 }
 
-func (b *bucket) ends(client, server *flows.Endpoint, identities int) ends {
+func (b *bucket) ends(client, server *record.Endpoint, identities int) ends {
 	return ends{
 		client.Addr, server.Addr, b.ownerNumber(&client.Owner, identities), b.ownerNumber(&server.Owner, identities),
 		client.Port, server.Port,
 	}
 }
 
-func (b *bucket) ownerNumber(o *flows.Owner, identities int) uint32 {
+func (b *bucket) ownerNumber(o *record.Owner, identities int) uint32 {
 	b.scratch = appendOwnerKey(b.scratch[:0], o)
 	if n, found := b.ownerKeys.numbers[string(b.scratch)]; found { // no copy is made
 		return n
@@ -144,7 +142,7 @@ func (b *bucket) ownerNumber(o *flows.Owner, identities int) uint32 {
 	return b.ownerKeys.number(string(b.scratch))
 }
 
-func appendOwnerKey(b []byte, o *flows.Owner) []byte {
+func appendOwnerKey(b []byte, o *record.Owner) []byte {
 	for _, n := range [...]uint64{uint64(o.PID), o.CgroupID, uint64(o.NetNS)} {
 		b = binary.AppendUvarint(b, n)
 	}

@@ -6,8 +6,7 @@ import (
 	"hash/crc32"
 	"net/netip"
 	"slices"
-
-	"socktally/flows"
+	"socktally/record"
 )
 
 const (
@@ -120,7 +119,7 @@ func (e *encoder) payload(columns int) []byte {
 	return slices.Clone(b)
 }
 
-func (e *encoder) appendOwner(b []byte, o *flows.Owner) []byte {
+func (e *encoder) appendOwner(b []byte, o *record.Owner) []byte {
 	for _, n := range [...]uint64{uint64(o.PID), o.CgroupID, uint64(o.NetNS)} {
 		b = binary.AppendUvarint(b, n)
 	}

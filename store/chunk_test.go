@@ -3,27 +3,25 @@ package store
 import (
 	"reflect"
 	"runtime"
+	"socktally/record"
 	"testing"
 	"time"
-
-	"socktally/dns"
-	"socktally/flows"
 )
 
 // TestCountersAreComplete fails when a record gets a counter that the store would lose.
 func TestCountersAreComplete(t *testing.T) {
-	var c flows.Counters
+	var c record.Counters
 	if n := reflect.TypeOf(c).NumField(); n != len(counterFields(&c))+2 {
 		t.Errorf("flows.Counters has %d fields, of which the store keeps %d and two that may be nil", n, len(counterFields(&c)))
 	}
-	var q dns.Counts
+	var q record.DNSCounts
 	if n := reflect.TypeOf(q).NumField(); n != len(countFields(&q))+2 {
-		t.Errorf("dns.Counts has %d fields, of which the store keeps %d and two latencies", n, len(countFields(&q)))
+		t.Errorf("dns.DNSCounts has %d fields, of which the store keeps %d and two latencies", n, len(countFields(&q)))
 	}
 	for _, c := range []struct {
 		of     any
 		fields int
-	}{{flows.Record{}, 8}, {flows.DNSRecord{}, 6}, {flows.Endpoint{}, 3}, {flows.Owner{}, 11}} {
+	}{{record.Flow{}, 8}, {record.DNS{}, 6}, {record.Endpoint{}, 3}, {record.Owner{}, 11}} {
 		if n := reflect.TypeOf(c.of).NumField(); n != c.fields {
 			t.Errorf("%T has %d fields, the store knows %d", c.of, n, c.fields)
 		}
@@ -32,14 +30,13 @@ func TestCountersAreComplete(t *testing.T) {
 
 func someChunks() []chunk {
 	b := newBucket(0)
-	one := uint64(1)
 	for i := range 30 {
-		owner := flows.Owner{PID: uint32(i / 10), Service: "web", Tags: []string{"team:core"}}
-		r := flows.Record{Protocol: "tcp", Family: "ipv6", Direction: flows.Local, Client: flows.Endpoint{Owner: owner}, ServerDomain: "a.invalid"}
-		r.Server.Port, r.Retransmits, r.RTOCount, r.BytesSentByClient = uint16(i), uint64(i/20), &one, uint64(i)<<30
-		q := flows.DNSRecord{Name: "a.invalid", Type: "A", Client: flows.Endpoint{Owner: owner, Port: uint16(i)}}
+		owner := record.Owner{PID: uint32(i / 10), Service: "web", Tags: []string{"team:core"}}
+		r := record.Flow{Protocol: "tcp", Family: "ipv6", Direction: record.Local, Client: record.Endpoint{Owner: owner}, ServerDomain: "a.invalid"}
+		r.Server.Port, r.Retransmits, r.RTOCount, r.Known, r.BytesSentByClient = uint16(i), uint64(i/20), 1, record.KnowsRTOCount, uint64(i)<<30
+		q := record.DNS{Name: "a.invalid", Type: "A", Client: record.Endpoint{Owner: owner, Port: uint16(i)}}
 		q.SuccessLatency.Add(time.Millisecond)
-		b.add([]flows.Record{r}, []flows.DNSRecord{q})
+		b.add([]record.Flow{r}, []record.DNS{q})
 	}
 	return b.encode()
 }
@@ -49,9 +46,9 @@ func TestChangedChunks(t *testing.T) {
 	var d decoder
 	read := func(c chunk, payload []byte) error {
 		if c.kind == kindFlows {
-			return d.flows(payload, func(*flows.Record) error { t.Error("a damaged chunk has records"); return nil })
+			return d.flows(payload, func(*record.Flow) error { t.Error("a damaged chunk has records"); return nil })
 		}
-		return d.dns(payload, func(*flows.DNSRecord) error { t.Error("a damaged chunk has records"); return nil })
+		return d.dns(payload, func(*record.DNS) error { t.Error("a damaged chunk has records"); return nil })
 	}
 	for _, c := range someChunks() {
 		for i := range c.payload {
@@ -86,9 +83,9 @@ func FuzzChunk(f *testing.F) {
 				t.Fatal(err)
 			}
 		} else if isDNS {
-			d.queries(func(r *flows.DNSRecord) error { records++; return nil })
+			d.queries(func(r *record.DNS) error { records++; return nil })
 		} else {
-			d.connections(func(r *flows.Record) error { records++; return nil })
+			d.connections(func(r *record.Flow) error { records++; return nil })
 		}
 		runtime.ReadMemStats(&after)
 		if records > maxChunkRecords {

@@ -1,12 +1,9 @@
 package store
 
-import (
-	"socktally/dns"
-	"socktally/flows"
-)
+import "socktally/record"
 
 // counterFields are all counters that are always known, in the order in which chunks have them.
-func counterFields(c *flows.Counters) [16]*uint64 {
+func counterFields(c *record.Counters) [16]*uint64 {
 	return [...]*uint64{
 		&c.BytesSentByClient, &c.BytesSentByServer, &c.PacketsSentByClient, &c.PacketsSentByServer,
 		&c.RTTSum, &c.RTTSamples, &c.Retransmits, &c.Established, &c.Closed,
@@ -16,6 +13,6 @@ func counterFields(c *flows.Counters) [16]*uint64 {
 }
 
 // countFields are all counts of DNS but the latencies, in the order in which chunks have them.
-func countFields(c *dns.Counts) [6]*uint64 {
+func countFields(c *record.DNSCounts) [6]*uint64 {
 	return [...]*uint64{&c.Requests, &c.Successes, &c.NXDomain, &c.ServFail, &c.OtherFailures, &c.Timeouts}
 }

@@ -3,9 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"net/netip"
-
-	"socktally/dns"
-	"socktally/flows"
+	"socktally/record"
 )
 
 // maxInterned bounds the strings that a decoder keeps from one chunk to the next.
@@ -17,7 +15,7 @@ type decoder struct {
 	interned map[string]string
 	strings  []string
 	addrs    []netip.Addr
-	owners   []flows.Owner
+	owners   []record.Owner
 	tags     []string
 	values   []uint64 // column by column
 	columns  [][]uint64
@@ -26,9 +24,8 @@ type decoder struct {
 	rest     []byte // what is not read yet
 	bad      bool   // rest ended early
 
-	flow             flows.Record
-	rtos, recoveries uint64
-	query            flows.DNSRecord
+	flow  record.Flow
+	query record.DNS
 }
 
 // open reads all of a payload but latencies. The strings columns that follow those of the endpoints
@@ -161,7 +158,7 @@ func (d *decoder) readOwners() {
 		if d.bad {
 			return
 		}
-		var o flows.Owner
+		var o record.Owner
 		o.PID, o.CgroupID, o.NetNS = uint32(d.uvarint()), d.uvarint(), uint32(d.uvarint())
 		for _, s := range [...]*string{&o.Process, &o.Service, &o.Env, &o.Version, &o.Cgroup, &o.ContainerID, &o.PodUID} {
 			*s = d.string()
@@ -203,55 +200,55 @@ func (d *decoder) readColumns(columns int) {
 }
 
 // moved says whether the value of a column is another than that of the record before.
-func (d *decoder) moved(column, record int) bool {
-	if record == 0 {
+func (d *decoder) moved(column, at int) bool {
+	if at == 0 {
 		return true
 	}
 	values := d.columns[column]
-	return !d.same[column] && values[record] != values[record-1]
+	return !d.same[column] && values[at] != values[at-1]
 }
 
 // ends sets the endpoints of a record, where they are others than those of the record before.
-func (d *decoder) ends(record int, client, server *flows.Endpoint) {
-	for i, e := range [...]*flows.Endpoint{client, server} {
-		if d.moved(i, record) {
-			e.Owner = d.owners[d.columns[i][record]]
+func (d *decoder) ends(at int, client, server *record.Endpoint) {
+	for i, e := range [...]*record.Endpoint{client, server} {
+		if d.moved(i, at) {
+			e.Owner = d.owners[d.columns[i][at]]
 		}
-		e.Addr = d.addrs[d.columns[2+i][record]]
-		e.Port = uint16(d.columns[4+i][record])
+		e.Addr = d.addrs[d.columns[2+i][at]]
+		e.Port = uint16(d.columns[4+i][at])
 	}
 }
 
 // text sets the strings that the columns after those of the endpoints number.
-func (d *decoder) text(record int, into []*string) {
+func (d *decoder) text(at int, into []*string) {
 	for i, s := range into {
-		if d.moved(endColumns+i, record) {
-			*s = d.strings[d.columns[endColumns+i][record]]
+		if d.moved(endColumns+i, at) {
+			*s = d.strings[d.columns[endColumns+i][at]]
 		}
 	}
 }
 
 // counters sets numbers from the columns that begin at first. Those that do not change are set once.
-func (d *decoder) counters(record, first int, into []*uint64) {
+func (d *decoder) counters(at, first int, into []*uint64) {
 	for i, n := range into {
-		if record == 0 || !d.same[first+i] {
-			*n = d.columns[first+i][record]
+		if at == 0 || !d.same[first+i] {
+			*n = d.columns[first+i][at]
 		}
 	}
 }
 
 // flows hands the records of one chunk to yield. It returns what yield returns, or errDamaged before
 // any record is out.
-func (d *decoder) flows(payload []byte, yield func(*flows.Record) error) error {
+func (d *decoder) flows(payload []byte, yield func(*record.Flow) error) error {
 	if err := d.open(payload, flowColumns, 5); err != nil {
 		return err
 	}
 	return d.connections(yield)
 }
 
-func (d *decoder) connections(yield func(*flows.Record) error) error {
+func (d *decoder) connections(yield func(*record.Flow) error) error {
 	r := &d.flow
-	*r = flows.Record{}
+	*r = record.Flow{}
 	text := [...]*string{&r.Protocol, &r.Family, (*string)(&r.Source), (*string)(&r.Direction), &r.ServerDomain}
 	counters := counterFields(&r.Counters)
 	const known = endColumns + len(text) + len(counters)
@@ -259,15 +256,7 @@ func (d *decoder) connections(yield func(*flows.Record) error) error {
 		d.ends(i, &r.Client, &r.Server)
 		d.text(i, text[:])
 		d.counters(i, endColumns+len(text), counters[:])
-		r.RTOCount, r.RecoveryCount = nil, nil
-		if d.columns[known][i]&knowsRTOs != 0 {
-			d.rtos = d.columns[known+1][i]
-			r.RTOCount = &d.rtos
-		}
-		if d.columns[known][i]&knowsRecoveries != 0 {
-			d.recoveries = d.columns[known+2][i]
-			r.RecoveryCount = &d.recoveries
-		}
+		r.Known, r.RTOCount, r.RecoveryCount = record.Known(d.columns[known][i]), d.columns[known+1][i], d.columns[known+2][i]
 		if err := yield(r); err != nil {
 			return err
 		}
@@ -277,22 +266,22 @@ func (d *decoder) connections(yield func(*flows.Record) error) error {
 
 // dns does for DNS what flows does. Latencies that are damaged, which the checksum all but excludes,
 // end a chunk early.
-func (d *decoder) dns(payload []byte, yield func(*flows.DNSRecord) error) error {
+func (d *decoder) dns(payload []byte, yield func(*record.DNS) error) error {
 	if err := d.open(payload, dnsColumns, 3); err != nil {
 		return err
 	}
 	return d.queries(yield)
 }
 
-func (d *decoder) queries(yield func(*flows.DNSRecord) error) error {
+func (d *decoder) queries(yield func(*record.DNS) error) error {
 	r := &d.query
 	text := [...]*string{&r.Protocol, &r.Name, &r.Type}
-	counts := countFields(&r.Counts)
+	counts := countFields(&r.DNSCounts)
 	for i := range d.records {
 		d.ends(i, &r.Client, &r.Server)
 		d.text(i, text[:])
 		d.counters(i, endColumns+len(text), counts[:])
-		for _, l := range [...]*dns.Latency{&r.SuccessLatency, &r.FailureLatency} {
+		for _, l := range [...]*record.Latency{&r.SuccessLatency, &r.FailureLatency} {
 			if err := l.UnmarshalBinary(d.bytes()); err != nil || d.bad {
 				return errDamaged
 			}

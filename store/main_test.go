@@ -12,8 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"socktally/dns"
-	"socktally/flows"
+	"socktally/record"
 	"socktally/store"
 )
 
@@ -57,17 +56,17 @@ func open(t testing.TB, o store.Options) *store.Store {
 func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "store.db") }
 
 // numbered are n records of which each has its number and says to which bucket it belongs.
-func numbered(at time.Time, n int) []flows.Record {
-	records := make([]flows.Record, n)
+func numbered(at time.Time, n int) []record.Flow {
+	records := make([]record.Flow, n)
 	for i := range records {
-		records[i] = flows.Record{Protocol: "tcp", Family: "ipv4", Source: flows.FromEBPF, Direction: flows.Outgoing}
+		records[i] = record.Flow{Protocol: "tcp", Family: "ipv4", Source: record.FromEBPF, Direction: record.Outgoing}
 		records[i].Server.Port = uint16(i + 1)
 		records[i].BytesSentByClient = uint64(at.Unix())
 	}
 	return records
 }
 
-func add(t testing.TB, s *store.Store, at time.Time, records []flows.Record, queries ...flows.DNSRecord) {
+func add(t testing.TB, s *store.Store, at time.Time, records []record.Flow, queries ...record.DNS) {
 	t.Helper()
 	if err := s.Add(at, records, queries); err != nil {
 		t.Fatal(err)
@@ -85,7 +84,7 @@ func whole(t testing.TB, s *store.Store) map[int64]int {
 	}
 	seen := map[id]bool{}
 	last := int64(0)
-	err := s.Connections(context.Background(), time.Unix(0, 0), time.Unix(1<<40, 0), func(r *flows.Record) error {
+	err := s.Connections(context.Background(), time.Unix(0, 0), time.Unix(1<<40, 0), func(r *record.Flow) error {
 		k := id{int64(r.BytesSentByClient), r.Server.Port}
 		if seen[k] {
 			t.Errorf("record %d of bucket %d is there twice", k.port, k.bucket)
@@ -103,8 +102,8 @@ func whole(t testing.TB, s *store.Store) map[int64]int {
 	return counts
 }
 
-func query(name string, us int) flows.DNSRecord {
-	r := flows.DNSRecord{Name: name, Type: "A", Counts: dns.Counts{Requests: 1, Successes: 1}}
+func query(name string, us int) record.DNS {
+	r := record.DNS{Name: name, Type: "A", DNSCounts: record.DNSCounts{Requests: 1, Successes: 1}}
 	r.SuccessLatency.Add(time.Duration(us) * time.Microsecond)
 	return r
 }

@@ -7,9 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"socktally/record"
 	"time"
-
-	"socktally/flows"
 )
 
 // Connections hands yield the records of flows of every bucket that overlaps the time from from, up to
@@ -19,13 +18,13 @@ import (
 //
 // A chunk that is damaged is left out and counted. Connections fails with what yield or ctx fails
 // with, or if the store cannot be read.
-func (s *Store) Connections(ctx context.Context, from, to time.Time, yield func(*flows.Record) error) error {
+func (s *Store) Connections(ctx context.Context, from, to time.Time, yield func(*record.Flow) error) error {
 	var d decoder
 	return s.read(ctx, kindFlows, from, to, func(payload []byte) error { return d.flows(payload, yield) })
 }
 
 // DNS does for records of DNS what Connections does for those of flows.
-func (s *Store) DNS(ctx context.Context, from, to time.Time, yield func(*flows.DNSRecord) error) error {
+func (s *Store) DNS(ctx context.Context, from, to time.Time, yield func(*record.DNS) error) error {
 	var d decoder
 	return s.read(ctx, kindDNS, from, to, func(payload []byte) error { return d.dns(payload, yield) })
 }

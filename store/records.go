@@ -4,8 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"slices"
-
-	"socktally/dns"
+	"socktally/record"
 )
 
 // encode returns the bucket's chunks. Sorting by owner makes columns of runs, and few owners a chunk.
@@ -45,12 +44,6 @@ func compareEnds(x, y *ends) int {
 	)
 }
 
-// Of the counters that a kernel may lack, known says which are there.
-const (
-	knowsRTOs       = 1
-	knowsRecoveries = 2
-)
-
 func (e *encoder) flows(keys []flowKey) []byte {
 	e.begin()
 	for i := range keys {
@@ -63,16 +56,9 @@ func (e *encoder) flows(keys []flowKey) []byte {
 		for _, n := range counterFields(c) {
 			e.put(*n)
 		}
-		var known, rtos, recoveries uint64
-		if c.RTOCount != nil {
-			known, rtos = knowsRTOs, *c.RTOCount
-		}
-		if c.RecoveryCount != nil {
-			known, recoveries = known|knowsRecoveries, *c.RecoveryCount
-		}
-		e.put(known)
-		e.put(rtos)
-		e.put(recoveries)
+		e.put(uint64(c.Known))
+		e.put(c.RTOCount)
+		e.put(c.RecoveryCount)
 	}
 	return e.payload(flowColumns)
 }
@@ -89,7 +75,7 @@ func (e *encoder) dns(keys []dnsKey) []byte {
 		for _, n := range countFields(c) {
 			e.put(*n)
 		}
-		for _, l := range [...]*dns.Latency{&c.SuccessLatency, &c.FailureLatency} {
+		for _, l := range [...]*record.Latency{&c.SuccessLatency, &c.FailureLatency} {
 			e.latency, _ = l.AppendBinary(e.latency[:0]) // it does not fail
 			e.latencies = append(binary.AppendUvarint(e.latencies, uint64(len(e.latency))), e.latency...)
 		}

@@ -7,11 +7,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"socktally/record"
 	"sync"
 	"syscall"
 	"time"
-
-	"socktally/flows"
 )
 
 // Why a store cannot be opened, where a caller may go on without its file.
@@ -136,7 +135,7 @@ func lock(path string) (unlock func(), err error) {
 // Add adds records to the bucket of the time at, and writes the bucket before if that is another one.
 // Times may go back. Add keeps nothing that the caller may change, and fails only if the store is
 // closed: what the file does not take waits in memory, which is logged and in Stats.
-func (s *Store) Add(at time.Time, connections []flows.Record, dns []flows.DNSRecord) error {
+func (s *Store) Add(at time.Time, connections []record.Flow, dns []record.DNS) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if err := s.gather(bucketOf(at), connections, dns); err != nil {
@@ -146,7 +145,7 @@ func (s *Store) Add(at time.Time, connections []flows.Record, dns []flows.DNSRec
 	return nil
 }
 
-func (s *Store) gather(start int64, connections []flows.Record, dns []flows.DNSRecord) error {
+func (s *Store) gather(start int64, connections []record.Flow, dns []record.DNS) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

@@ -19,20 +19,19 @@ import (
 	"github.com/DataDog/datadog-api-client-go/v2/api/datadogV2"
 
 	"socktally/api"
-	"socktally/dns"
-	"socktally/flows"
+	"socktally/record"
 )
 
 const key = "0123456789abcdef"
 
 // records is a Source of records that are in every window.
 type records struct {
-	connections []flows.Record
-	dns         []flows.DNSRecord
+	connections []record.Flow
+	dns         []record.DNS
 	err         error
 }
 
-func (s records) Connections(_ context.Context, _, _ time.Time, yield func(*flows.Record) error) error {
+func (s records) Connections(_ context.Context, _, _ time.Time, yield func(*record.Flow) error) error {
 	for _, r := range s.connections {
 		if err := yield(&r); err != nil {
 			return err
@@ -41,7 +40,7 @@ func (s records) Connections(_ context.Context, _, _ time.Time, yield func(*flow
 	return s.err
 }
 
-func (s records) DNS(_ context.Context, _, _ time.Time, yield func(*flows.DNSRecord) error) error {
+func (s records) DNS(_ context.Context, _, _ time.Time, yield func(*record.DNS) error) error {
 	for _, r := range s.dns {
 		if err := yield(&r); err != nil {
 			return err
@@ -78,44 +77,44 @@ func newClient(t *testing.T, base, key string) (*datadog.APIClient, context.Cont
 	})
 }
 
-func connection(service string, counters flows.Counters) flows.Record {
-	return flows.Record{
-		Protocol: "tcp", Family: "ipv4", Direction: flows.Outgoing,
-		Client: flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: flows.Owner{
+func connection(service string, counters record.Counters) record.Flow {
+	return record.Flow{
+		Protocol: "tcp", Family: "ipv4", Direction: record.Outgoing,
+		Client: record.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: record.Owner{
 			PID: 71, Process: "curl", Service: service, Env: "prod", Tags: []string{"team:a", "team:b"},
 		}},
-		Server:   flows.Endpoint{Addr: netip.MustParseAddr("192.0.2.10"), Port: 443},
+		Server:   record.Endpoint{Addr: netip.MustParseAddr("192.0.2.10"), Port: 443},
 		Counters: counters,
 	}
 }
 
-func query(name string, counts dns.Counts) flows.DNSRecord {
-	return flows.DNSRecord{
+func query(name string, counts record.DNSCounts) record.DNS {
+	return record.DNS{
+		Direction: record.Outgoing,
 		Protocol: "udp", Name: name, Type: "A",
-		Client: flows.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: flows.Owner{PID: 71, Service: "checkout", Tags: []string{"team:a", "team:b"}}},
-		Server: flows.Endpoint{Addr: netip.MustParseAddr("192.0.2.53"), Port: 53},
-		Counts: counts,
+		Client:    record.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: record.Owner{PID: 71, Service: "checkout", Tags: []string{"team:a", "team:b"}}},
+		Server:    record.Endpoint{Addr: netip.MustParseAddr("192.0.2.53"), Port: 53},
+		DNSCounts: counts,
 	}
 }
 
 // everything has records with every optional field, and without any.
 func everything() records {
-	rtos := uint64(4)
-	failing := dns.Counts{Requests: 9, Successes: 2, NXDomain: 1, ServFail: 1, OtherFailures: 1, Timeouts: 4}
+	failing := record.DNSCounts{Requests: 9, Successes: 2, NXDomain: 1, ServFail: 1, OtherFailures: 1, Timeouts: 4}
 	failing.SuccessLatency.Add(50 * time.Microsecond)
 	failing.FailureLatency.Add(75 * time.Microsecond)
 	return records{
-		connections: []flows.Record{
-			connection("all", flows.Counters{
+		connections: []record.Flow{
+			connection("all", record.Counters{
 				BytesSentByClient: 1, BytesSentByServer: 2, PacketsSentByClient: 3, PacketsSentByServer: 4, RTTSum: 10, RTTSamples: 2,
 				Retransmits: 6, Established: 7, Closed: 8, Refusals: 9, Timeouts: 10, Resets: 11, DeliveredCE: 12, ReordSeen: 13, RcvOOOPack: 14,
-				RTOCount: &rtos, RecoveryCount: new(uint64),
+				RTOCount: 4, Known: record.KnowsRTOCount | record.KnowsRecoveryCount,
 			}),
-			connection("few", flows.Counters{BytesSentByClient: 1 << 63}),
-			connection("<&\u2028\x00\xff", flows.Counters{}),
-			{Protocol: "udp", Direction: flows.Incoming},
+			connection("few", record.Counters{BytesSentByClient: 1 << 63}),
+			connection("<&\u2028\x00\xff", record.Counters{}),
+			{Protocol: "udp", Direction: record.Incoming},
 		},
-		dns: []flows.DNSRecord{query("a.invalid", failing), query("b.invalid", dns.Counts{Requests: 7}), {Protocol: "udp"}},
+		dns: []record.DNS{query("a.invalid", failing), query("b.invalid", record.DNSCounts{Requests: 7}), {Protocol: "udp"}},
 	}
 }
 
@@ -258,7 +257,7 @@ func do(t *testing.T, method, base, path, key string, status int) []byte {
 
 // manyGroups has more groups than one question may.
 func manyGroups() records {
-	s := records{connections: make([]flows.Record, 50_001)}
+	s := records{connections: make([]record.Flow, 50_001)}
 	for i := range s.connections {
 		s.connections[i].Server.Addr = netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 	}

@@ -1,4 +1,4 @@
-package dns
+package record
 
 import (
 	"encoding/binary"

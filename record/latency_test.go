@@ -1,7 +1,10 @@
-package dns
+package record
 
 import (
 	"bytes"
+	"math"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -63,4 +66,38 @@ func FuzzLatency(f *testing.F) {
 			t.Fatalf("% x gives another histogram than % x", form, data)
 		}
 	})
+}
+
+func TestPercentiles(t *testing.T) {
+	var whole, left, right Latency
+	var all []uint64
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 20_000 {
+		us := uint64(math.Exp(random.Float64() * math.Log(15e6)))
+		all = append(all, us)
+		d := time.Duration(us) * time.Microsecond
+		whole.Add(d)
+		if us%2 == 0 {
+			left.Add(d)
+		} else {
+			right.Add(d)
+		}
+	}
+	left.Merge(&right)
+	slices.Sort(all)
+	for _, p := range []float64{0, 1, 50, 95, 99, 99.9, 100} {
+		want := float64(all[max(int(math.Ceil(p/100*float64(len(all)))), 1)-1])
+		if got := float64(whole.Percentile(p)); math.Abs(got-want) > accuracy*want+1 {
+			t.Errorf("p%v: got %v, want %v", p, got, want)
+		}
+		if left.Percentile(p) != whole.Percentile(p) {
+			t.Errorf("p%v: merging changes it", p)
+		}
+	}
+	if n := len(whole.buckets); n > 1000 {
+		t.Errorf("%d buckets", n)
+	}
+	if new(Latency).Percentile(50) != 0 {
+		t.Error("nothing has a percentile")
+	}
 }

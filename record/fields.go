@@ -1,0 +1,68 @@
+package record
+
+import "slices"
+
+// Unit is what a counter counts, in Datadog's words.
+type Unit string
+
+const (
+	Byte        Unit = "byte"
+	Packet      Unit = "packet"
+	Microsecond Unit = "microsecond"
+	Connection  Unit = "connection"
+	Segment     Unit = "segment"
+	Query       Unit = "query"
+	None        Unit = ""
+)
+
+// Field is one of the counters of a record.
+type Field[C any] struct {
+	// Name is Cloud Network Monitoring's, by which JSON, the store and the API know it.
+	Name string
+	Unit Unit
+	// TCPOnly says that UDP has no such counter.
+	TCPOnly bool
+	// Part says that the counter is only a part of what is shown.
+	Part bool
+	// Optional is set where not every kernel has the counter: then Counters.Known says whether it is known.
+	Optional Known
+	// Of is where the counter is in C.
+	Of func(*C) *uint64
+}
+
+var fields = [...]Field[Counters]{
+	{Name: "bytes_sent_by_client", Unit: Byte, Of: func(c *Counters) *uint64 { return &c.BytesSentByClient }},
+	{Name: "bytes_sent_by_server", Unit: Byte, Of: func(c *Counters) *uint64 { return &c.BytesSentByServer }},
+	{Name: "packets_sent_by_client", Unit: Packet, Of: func(c *Counters) *uint64 { return &c.PacketsSentByClient }},
+	{Name: "packets_sent_by_server", Unit: Packet, Of: func(c *Counters) *uint64 { return &c.PacketsSentByServer }},
+	{Name: "rtt_sum", Unit: Microsecond, TCPOnly: true, Part: true, Of: func(c *Counters) *uint64 { return &c.RTTSum }},
+	{Name: "rtt_samples", Unit: None, TCPOnly: true, Part: true, Of: func(c *Counters) *uint64 { return &c.RTTSamples }},
+	{Name: "tcp_retransmits", Unit: Segment, TCPOnly: true, Of: func(c *Counters) *uint64 { return &c.Retransmits }},
+	{Name: "tcp_established_connections", Unit: Connection, TCPOnly: true, Of: func(c *Counters) *uint64 { return &c.Established }},
+	{Name: "tcp_closed_connections", Unit: Connection, TCPOnly: true, Of: func(c *Counters) *uint64 { return &c.Closed }},
+	{Name: "tcp_refusals", Unit: Connection, TCPOnly: true, Of: func(c *Counters) *uint64 { return &c.Refusals }},
+	{Name: "tcp_resets", Unit: Connection, TCPOnly: true, Of: func(c *Counters) *uint64 { return &c.Resets }},
+	{Name: "tcp_timeouts", Unit: Connection, TCPOnly: true, Of: func(c *Counters) *uint64 { return &c.Timeouts }},
+	{Name: "tcp_unreachables", Unit: Connection, TCPOnly: true, Of: func(c *Counters) *uint64 { return &c.Unreachables }},
+	{Name: "tcp_rto_count", Unit: None, TCPOnly: true, Optional: KnowsRTOCount, Of: func(c *Counters) *uint64 { return &c.RTOCount }},
+	{Name: "tcp_recovery_count", Unit: None, TCPOnly: true, Optional: KnowsRecoveryCount, Of: func(c *Counters) *uint64 { return &c.RecoveryCount }},
+	{Name: "tcp_delivered_ce", Unit: Segment, TCPOnly: true, Of: func(c *Counters) *uint64 { return &c.DeliveredCE }},
+	{Name: "tcp_reord_seen", Unit: None, TCPOnly: true, Of: func(c *Counters) *uint64 { return &c.ReordSeen }},
+	{Name: "tcp_rcv_ooo_pack", Unit: Segment, TCPOnly: true, Of: func(c *Counters) *uint64 { return &c.RcvOOOPack }},
+}
+
+// Fields returns all counters of a flow. The caller may keep the slice.
+func Fields() []Field[Counters] { return slices.Clone(fields[:]) }
+
+var dnsFields = [...]Field[DNSCounts]{
+	{Name: "dns_total_requests", Unit: Query, Of: func(c *DNSCounts) *uint64 { return &c.Requests }},
+	{Name: "dns_successful_responses", Unit: Query, Of: func(c *DNSCounts) *uint64 { return &c.Successes }},
+	{Name: "dns_responses.nxdomain", Unit: Query, Of: func(c *DNSCounts) *uint64 { return &c.NXDomain }},
+	{Name: "dns_responses.servfail", Unit: Query, Of: func(c *DNSCounts) *uint64 { return &c.ServFail }},
+	{Name: "dns_responses.other", Unit: Query, Of: func(c *DNSCounts) *uint64 { return &c.OtherFailures }},
+	{Name: "dns_timeouts", Unit: Query, Of: func(c *DNSCounts) *uint64 { return &c.Timeouts }},
+}
+
+// DNSFields returns all counters of DNS queries; their latencies are histograms beside them. The caller may
+// keep the slice.
+func DNSFields() []Field[DNSCounts] { return slices.Clone(dnsFields[:]) }
