@@ -17,7 +17,7 @@ struct dns_packet {
 	__u64 time;
 	struct tuple tuple;
 	__u64 cgroup;
-	__u64 life;
+	__u64 start_id;
 	__u32 pid;
 	__u32 netns;
 	__u32 sequence; /* TCP's, of the first byte */
@@ -98,7 +98,7 @@ static __always_inline __u64 wakeup(void)
 	do {                                                                                       \
 		struct type *to = bpf_ringbuf_reserve(&dns_packets, sizeof(*to), 0);               \
 		if (!to) {                                                                         \
-			lose(LOSS_DNS);                                                            \
+			count_loss(LOSS_DNS);                                                            \
 			return;                                                                    \
 		}                                                                                  \
 		__u32 n = p->length < limit ? p->length : limit;                                   \
@@ -109,7 +109,7 @@ static __always_inline __u64 wakeup(void)
 		barrier_var(n);                                                                    \
 		n &= limit - 1; /* says nothing new but to the verifier; limits are powers of 2 */ \
 		if (bpf_skb_load_bytes(skb, at, to->copy, n + 1)) {                                \
-			lose(LOSS_DNS);                                                            \
+			count_loss(LOSS_DNS);                                                            \
 			bpf_ringbuf_discard(to, BPF_RB_NO_WAKEUP);                                 \
 			return;                                                                    \
 		}                                                                                  \

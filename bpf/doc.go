@@ -3,7 +3,7 @@
 //
 // The programs need Linux 5.12 or newer (atomic compare-and-swap; socket storage in tracing
 // programs is from 5.11) with BTF, and the capabilities CAP_BPF and CAP_PERFMON; those for UDP also
-// need CAP_NET_ADMIN and a tree of control groups of version 2. They read kernel structures by
+// need CAP_NET_ADMIN and a cgroup v2 hierarchy. They read kernel structures by
 // CO-RE, so one object serves every kernel and every little-endian machine.
 package bpf
 

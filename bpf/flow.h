@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Dual MIT/GPL */
-/* What all programs share: flows, the tables that they are folded into, losses. */
+/* What all programs share: flows, the tables that they are added to, losses. */
 #ifndef SOCKTALLY_FLOW_H
 #define SOCKTALLY_FLOW_H
 
@@ -16,7 +16,7 @@ struct flow_key {
 	__u8 local[16]; /* IPv4 as ::ffff:a.b.c.d */
 	__u8 remote[16];
 	__u64 cgroup;
-	__u64 life; /* of the process: see life_of */
+	__u64 start_id; /* of the process: see start_id_of */
 	__u32 netns;
 	__u32 pid;
 	__u32 peer_pid; /* of a server whose client is on this host: the client's pid */
@@ -52,9 +52,9 @@ struct flow {
 /* What could not be counted, or not under its own key. */
 enum loss {
 	LOSS_STORAGE = 0,   /* the kernel refused storage for a socket */
-	LOSS_TABLE_FULL,    /* folded into the overflow record */
+	LOSS_TABLE_FULL,    /* added to the overflow record */
 	LOSS_UNTRACKED,	    /* a connection closed that nobody had seen */
-	LOSS_UNCOUNTED,	    /* no table to fold into: these counts are gone */
+	LOSS_UNCOUNTED,	    /* no table to add to: these counts are gone */
 	LOSS_DNS,	    /* no room to copy a DNS packet into */
 	LOSS_UNOWNED,	    /* a connection that nobody had seen begin: counted without an owner */
 	LOSS_PROCESS,	    /* no room to copy a process's environment into */
@@ -87,7 +87,7 @@ struct {
 	__type(value, __u64);
 } losses SEC(".maps");
 
-static __always_inline void lose(__u32 kind)
+static __always_inline void count_loss(__u32 kind)
 {
 	__u64 *count = bpf_map_lookup_elem(&losses, &kind);
 
@@ -155,7 +155,7 @@ static __always_inline void add(struct flow *flow, const struct flow *delta)
 }
 
 /* What remains of a key says only who sent what. The table holds all such keys beforehand. */
-static __always_inline void forget(struct flow_key *key)
+static __always_inline void make_overflow_key(struct flow_key *key)
 {
 	__u8 role = key->role, peer_is_local = key->peer_is_local;
 
@@ -165,14 +165,14 @@ static __always_inline void forget(struct flow_key *key)
 }
 
 /* Where the table is full, or too busy to insert into, an overflow record keeps the sums true. */
-static __always_inline void fold(struct flow_key *key, const struct flow *delta)
+static __always_inline void add_to_flow(struct flow_key *key, const struct flow *delta)
 {
 	__u32 zero = 0;
 	struct flow *flow;
 	void *table = bpf_map_lookup_elem(&flows, &zero);
 
 	if (!table) {
-		lose(LOSS_UNCOUNTED);
+		count_loss(LOSS_UNCOUNTED);
 		return;
 	}
 	flow = bpf_map_lookup_elem(table, key);
@@ -182,12 +182,12 @@ static __always_inline void fold(struct flow_key *key, const struct flow *delta)
 		flow = bpf_map_lookup_elem(table, key); /* another CPU may have been first */
 	}
 	if (!flow) {
-		lose(LOSS_TABLE_FULL);
-		forget(key);
+		count_loss(LOSS_TABLE_FULL);
+		make_overflow_key(key);
 		flow = bpf_map_lookup_elem(table, key);
 	}
 	if (!flow) {
-		lose(LOSS_UNCOUNTED);
+		count_loss(LOSS_UNCOUNTED);
 		return;
 	}
 	add(flow, delta);

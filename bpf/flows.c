@@ -54,7 +54,7 @@ struct {
  * waits for. A reset received when the peer's FIN was in already is an EPIPE. An attempt that its
  * process gave up failed by the last ICMP error, which the kernel was still trying to overcome.
  */
-static __always_inline void judge(const struct sock *sk, int oldstate, struct flow *delta)
+static __always_inline void classify_ending(const struct sock *sk, int oldstate, struct flow *delta)
 {
 	bool held = !(sk->__sk_common.skc_flags & SOCK_DEAD_BIT);
 	int error = sk->sk_err;
@@ -86,20 +86,20 @@ static __always_inline void judge(const struct sock *sk, int oldstate, struct fl
 
 /* In process context: the current task owns the socket. A socket used for a second connection gets
  * new storage, so that a walk that still holds the old one can spoil nothing. */
-static __always_inline void begin(struct sock *sk, __u8 role)
+static __always_inline void track(struct sock *sk, __u8 role)
 {
 	struct tracked fresh = {};
 	struct tracked *t;
 
 	fresh.role = role;
-	own(fresh.comm, &fresh.cgroup, &fresh.life, &fresh.pid, bpf_get_current_task_btf());
+	set_owner(fresh.comm, &fresh.cgroup, &fresh.start_id, &fresh.pid, bpf_get_current_task_btf());
 	t = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
-	if (t && ((t->turn & TURN_CLOSED) || t->role != role)) {
+	if (t && ((t->baseline & BASELINE_CLOSED) || t->role != role)) {
 		bpf_sk_storage_delete(&sockets, sk);
 		t = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
 	}
 	if (!t)
-		lose(LOSS_STORAGE);
+		count_loss(LOSS_STORAGE);
 	note_netns(sk);
 }
 
@@ -111,11 +111,11 @@ static __always_inline struct tracked *storage_from_birth(struct sock *sk, int o
 		bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 
 	if (!t) {
-		lose(LOSS_STORAGE);
+		count_loss(LOSS_STORAGE);
 	} else if (t->role == ROLE_NONE) {
 		t->role = oldstate == TCP_SYN_SENT ? ROLE_CLIENT : ROLE_SERVER;
 		if (seeding == SEED_DONE)
-			lose(LOSS_UNOWNED);
+			count_loss(LOSS_UNOWNED);
 	}
 	return t;
 }
@@ -129,16 +129,16 @@ static __always_inline void establish(struct sock *sk, struct tcp_sock *tp, int 
 		return;
 	t->origin = origin_of(tp);
 	note_netns(sk);
-	meet(tp, t);
+	match_peer(tp, t);
 }
 
-static __always_inline void finish(struct sock *sk, struct tcp_sock *tp, int oldstate, bool again)
+static __always_inline void count_close(struct sock *sk, struct tcp_sock *tp, int oldstate, bool again)
 {
 	struct flow delta = {};
 	struct flow_key key = {};
 	struct counts now = {};
 	struct tracked *t;
-	__u32 turn;
+	__u32 baseline;
 
 	if (oldstate == TCP_SYN_SENT)
 		t = storage_from_birth(sk, oldstate);
@@ -146,19 +146,19 @@ static __always_inline void finish(struct sock *sk, struct tcp_sock *tp, int old
 		t = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	if (!t) {
 		if (oldstate != TCP_SYN_SENT && seeding == SEED_DONE && !again)
-			lose(LOSS_UNTRACKED);
+			count_loss(LOSS_UNTRACKED);
 		return;
 	}
-	turn = __sync_fetch_and_or(&t->turn, TURN_CLOSED);
-	if (turn & TURN_CLOSED)
+	baseline = __sync_fetch_and_or(&t->baseline, BASELINE_CLOSED);
+	if (baseline & BASELINE_CLOSED)
 		return;
 	read_counts(tp, t, oldstate, &now);
-	subtract(&now, turn & TURN_SLOT ? &t->base[1] : &t->base[0], &delta);
+	subtract(&now, baseline & BASELINE_SLOT ? &t->base[1] : &t->base[0], &delta);
 	delta.closed = now.established;
-	judge(sk, oldstate, &delta);
-	describe(tp, t, &delta);
+	classify_ending(sk, oldstate, &delta);
+	add_rtt_and_name(tp, t, &delta);
 	key_of(tp, t, &key);
-	fold(&key, &delta);
+	add_to_flow(&key, &delta);
 }
 
 /* In process context, and so never in the way of itself. */
@@ -169,7 +169,7 @@ int BPF_PROG(socket_opened, struct sock *sk, int oldstate, int newstate)
 		return 0;
 	if (!bpf_skc_to_tcp_sock(sk) || !in_scope(sk))
 		return 0;
-	begin(sk, newstate == TCP_SYN_SENT ? ROLE_CLIENT : ROLE_SERVER);
+	track(sk, newstate == TCP_SYN_SENT ? ROLE_CLIENT : ROLE_SERVER);
 	return 0;
 }
 
@@ -187,7 +187,7 @@ static __always_inline void change(struct sock *sk, struct tcp_sock *tp, int old
 				   bool again)
 {
 	if (newstate == TCP_CLOSE)
-		finish(sk, tp, oldstate, again);
+		count_close(sk, tp, oldstate, again);
 	else
 		establish(sk, tp, oldstate);
 }

@@ -49,7 +49,7 @@ type FlowsFlowKey struct {
 	Local       [16]uint8
 	Remote      [16]uint8
 	Cgroup      uint64
-	Life        uint64
+	StartId     uint64
 	Netns       uint32
 	Pid         uint32
 	PeerPid     uint32
@@ -87,21 +87,21 @@ const (
 )
 
 type FlowsProcess struct {
-	_      structs.HostLayout
-	Life   uint64
-	Cgroup uint64
-	Pid    uint32
-	Size   uint32
-	Total  uint32
-	Pad    uint32
-	Groups [4][96]uint8
+	_       structs.HostLayout
+	StartId uint64
+	Cgroup  uint64
+	Pid     uint32
+	Size    uint32
+	Total   uint32
+	Pad     uint32
+	Groups  [4][96]uint8
 }
 
 type FlowsProcessId struct {
-	_    structs.HostLayout
-	Life uint64
-	Pid  uint32
-	Pad  uint32
+	_       structs.HostLayout
+	StartId uint64
+	Pid     uint32
+	Pad     uint32
 }
 
 type FlowsRole uint32
@@ -125,11 +125,11 @@ type FlowsTracked struct {
 	_           structs.HostLayout
 	Comm        [16]uint8
 	Cgroup      uint64
-	Life        uint64
+	StartId     uint64
 	Pid         uint32
 	PeerPid     uint32
 	Origin      uint64
-	Turn        uint32
+	Baseline    uint32
 	Role        uint8
 	PeerIsLocal uint8
 	Seeded      uint8
@@ -158,7 +158,7 @@ type FlowsVisit struct {
 	Remote     [16]uint8
 	Comm       [16]uint8
 	Cgroup     uint64
-	Life       uint64
+	StartId    uint64
 	Pid        uint32
 	IsIpv6     uint32
 	LocalPort  uint16

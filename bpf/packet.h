@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Dual MIT/GPL */
-/* A packet as the programs on control groups see it, from the IP header on, and its socket. */
+/* A packet as the programs on cgroups see it, from the IP header on, and its socket. */
 #ifndef SOCKTALLY_PACKET_H
 #define SOCKTALLY_PACKET_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Dual MIT/GPL */
 /*
  * Processes: which one owns a socket, and what it says of itself. The first time that a process is
- * met, its environment and the names of its control groups are copied for user space, because it
+ * met, its environment and the names of its cgroups are copied for user space, because it
  * may be gone before anybody could read them in /proc. After that it costs one look into a table.
  */
 #ifndef SOCKTALLY_PROCESS_H
@@ -19,13 +19,13 @@
 
 /* One process, followed by what of its environment was copied. */
 struct process {
-	__u64 life;
+	__u64 start_id;
 	__u64 cgroup; /* whose names follow; 0: those of version 1 do, as version 2 has none */
 	__u32 pid;
 	__u32 size;  /* of the copy */
 	__u32 total; /* of the environment */
 	__u32 pad;
-	__u8 groups[GROUPS][GROUP_NAME]; /* the control group, the one around it, and so on */
+	__u8 groups[GROUPS][GROUP_NAME]; /* the cgroup, the one around it, and so on */
 };
 
 struct process_short {
@@ -44,7 +44,7 @@ struct process_longest {
 };
 
 struct process_id {
-	__u64 life;
+	__u64 start_id;
 	__u32 pid;
 	__u32 pad;
 };
@@ -69,7 +69,7 @@ struct {
 
 /* Tells the processes apart that have had one pid, and what one was before it executed another
  * program: the start, in units of 2^20 ns since boot, above the number of executions. */
-static __always_inline __u64 life_of(const struct task_struct *task)
+static __always_inline __u64 start_id_of(const struct task_struct *task)
 {
 	return task->group_leader->start_boottime >> 20 << 24 | (task->self_exec_id & 0xffffff);
 }
@@ -81,7 +81,7 @@ static __always_inline struct kernfs_node *parent_of(struct kernfs_node *node)
 	return BPF_CORE_READ(node, parent);
 }
 
-/* Where version 2 has only its root, control groups may be of version 1: there, engines put a
+/* Where version 2 has only its root, cgroups may be of version 1: there, engines put a
  * container under every controller. */
 static __always_inline struct kernfs_node *group_of(struct task_struct *task, __u64 *id)
 {
@@ -105,7 +105,7 @@ static __attribute__((noinline)) void describe_process(struct process *to, struc
 	struct kernfs_node *node;
 	__u64 cgroup;
 
-	to->life = life_of(task);
+	to->start_id = start_id_of(task);
 	to->pid = task->tgid;
 	to->pad = 0;
 	node = group_of(task, &cgroup);
@@ -132,7 +132,7 @@ static __always_inline __u64 process_wakeup(bool whole)
 	do {                                                                                       \
 		struct type *to = bpf_ringbuf_reserve(&processes, sizeof(*to), 0);                 \
 		if (!to) {                                                                         \
-			lose(LOSS_PROCESS);                                                        \
+			count_loss(LOSS_PROCESS);                                                        \
 			return;                                                                    \
 		}                                                                                  \
 		describe_process(&to->process, task);                                              \
@@ -147,9 +147,9 @@ static __always_inline __u64 process_wakeup(bool whole)
 		bpf_ringbuf_submit(to, process_wakeup(size == total));                             \
 	} while (0)
 
-static __attribute__((noinline)) void introduce(struct task_struct *task, __u64 life)
+static __attribute__((noinline)) void tell_process(struct task_struct *task, __u64 start_id)
 {
-	struct process_id id = {.life = life, .pid = task->tgid};
+	struct process_id id = {.start_id = start_id, .pid = task->tgid};
 	unsigned long start, length;
 	bool is_current;
 	__u32 total;
@@ -171,14 +171,14 @@ static __attribute__((noinline)) void introduce(struct task_struct *task, __u64 
 }
 
 /* The process's name is its first thread's: threads are often renamed. */
-static __always_inline void own(__u8 *comm, __u64 *cgroup, __u64 *life, __u32 *pid,
+static __always_inline void set_owner(__u8 *comm, __u64 *cgroup, __u64 *start_id, __u32 *pid,
 				struct task_struct *task)
 {
 	*pid = task->tgid;
-	*life = life_of(task);
+	*start_id = start_id_of(task);
 	*cgroup = task->cgroups->dfl_cgrp->kn->id;
 	bpf_probe_read_kernel(comm, 16, task->group_leader->comm);
-	introduce(task, *life);
+	tell_process(task, *start_id);
 }
 
 #endif

@@ -69,7 +69,7 @@ static __always_inline void seed_connection(struct sock *sk, struct tcp_sock *tp
 	read_counts(tp, fresh, state, &fresh->base[0]);
 	t = bpf_sk_storage_get(&sockets, sk, fresh, BPF_SK_STORAGE_GET_F_CREATE);
 	if (t && t->seeded && t->role == ROLE_CLIENT)
-		meet(tp, t);
+		match_peer(tp, t);
 }
 
 /* owner has only the fields of a process, or none yet where there is a task, and becomes the socket's
@@ -90,13 +90,13 @@ static __always_inline void seed(struct sock *sk, struct task_struct *task, stru
 	t = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	if (seeding == SEED_PEERS) {
 		if (t && t->seeded && t->role == ROLE_SERVER && !t->peer_is_local)
-			meet(tp, t);
+			match_peer(tp, t);
 		return;
 	}
 	if (t)
 		return;
 	if (task)
-		own(owner->comm, &owner->cgroup, &owner->life, &owner->pid, task);
+		set_owner(owner->comm, &owner->cgroup, &owner->start_id, &owner->pid, task);
 	note_netns(sk);
 	if (state != TCP_LISTEN) {
 		seed_connection(sk, tp, owner, state);
@@ -118,7 +118,7 @@ static __always_inline void note_mptcp(struct sock *sk, struct task_struct *task
 
 	if (sk->sk_protocol != IPPROTO_MPTCP || !bpf_core_field_exists(leader->first))
 		return;
-	own(held.comm, &held.cgroup, &held.life, &held.pid, task);
+	set_owner(held.comm, &held.cgroup, &held.start_id, &held.pid, task);
 	bpf_probe_read_kernel(&first, sizeof(first), &leader->first);
 	if (first)
 		bpf_map_update_elem(&holders, &first, &held, BPF_NOEXIST);

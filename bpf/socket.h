@@ -54,7 +54,7 @@ static __always_inline void key_of(struct tcp_sock *tp, const struct tracked *t,
 
 	addresses(sk, key->local, key->remote);
 	key->cgroup = t->cgroup;
-	key->life = t->life;
+	key->start_id = t->start_id;
 	key->netns = netns_of(sk);
 	key->pid = t->pid;
 	key->peer_pid = t->peer_pid;
@@ -81,7 +81,7 @@ static __always_inline void handshake_of(struct tcp_sock *tp, __u8 role, struct 
 
 /* A client is established before its server is: it answers the SYN-ACK, which the server awaits. So
  * a server that finds its client here knows that both ends are on this host. */
-static __always_inline void meet(struct tcp_sock *tp, struct tracked *t)
+static __always_inline void match_peer(struct tcp_sock *tp, struct tracked *t)
 {
 	struct handshake h = {};
 	__u32 *client_pid;

@@ -22,26 +22,26 @@ struct counts {
 struct tracked {
 	__u8 comm[16];
 	__u64 cgroup;
-	__u64 life;
+	__u64 start_id;
 	__u32 pid;
 	__u32 peer_pid;
 	/* 0 until established; then ORIGIN_ESTABLISHED and, below it, the low half of bytes_acked less
-	 * snd_una, the same for a connection's life. In one word, so that a walk sees both or none. */
+	 * snd_una, the same for as long as the connection lives. In one word, so that a walk sees both or none. */
 	volatile __u64 origin;
-	__u32 turn; /* TURN_ bits */
+	__u32 baseline; /* BASELINE_ bits */
 	__u8 role;
 	__u8 peer_is_local;
 	__u8 seeded;
 	__u8 pad;
 	__u32 walked; /* walk_number of the last walk that may meet a socket twice */
 	__u32 pad2;
-	struct counts base[2]; /* what has been tallied; bit TURN_SLOT of turn says which is valid */
+	struct counts base[2]; /* what has been tallied; bit BASELINE_SLOT of baseline says which is valid */
 };
 
 #define ORIGIN_ESTABLISHED (1ULL << 32)
 
-#define TURN_SLOT 1
-#define TURN_CLOSED 2
+#define BASELINE_SLOT 1
+#define BASELINE_CLOSED 2
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);

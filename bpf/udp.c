@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Dual MIT/GPL
 /*
  * Counts UDP flows. The kernel keeps no counts for a UDP socket, so two programs on the root of the
- * tree of control groups look at every packet that leaves or enters a socket of this host, and pass
+ * cgroup v2 hierarchy look at every packet that leaves or enters a socket of this host, and pass
  * over all that is neither UDP nor DNS by its first bytes. A third notes the owner of each new UDP socket.
  */
 #include "kernel.h"
@@ -23,14 +23,14 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 struct udp_socket {
 	__u8 comm[16];
 	__u64 cgroup;
-	__u64 life;
+	__u64 start_id;
 	__u32 pid;
 	__u32 netns;
 	__u32 older; /* than the programs */
 	__u32 pad;
 };
 
-/* What one end makes of its talk with one other: who began it, and whether both are here. */
+/* What one end makes of the datagrams to and from one other address and port: who sent first, and whether both are here. */
 struct conversation {
 	__u32 pid;
 	__u32 peer_pid; /* of a server whose client is on this host: the client's pid */
@@ -92,9 +92,9 @@ int udp_socket_made(struct bpf_sock *sk)
 	fresh.netns = netns_by_address(sk);
 	if (elsewhere(fresh.netns))
 		return 1;
-	own(fresh.comm, &fresh.cgroup, &fresh.life, &fresh.pid, bpf_get_current_task_btf());
+	set_owner(fresh.comm, &fresh.cgroup, &fresh.start_id, &fresh.pid, bpf_get_current_task_btf());
 	if (!bpf_sk_storage_get(&udp_sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE))
-		lose(LOSS_STORAGE);
+		count_loss(LOSS_STORAGE);
 	return 1;
 }
 
@@ -111,7 +111,7 @@ static __always_inline void find_owner(struct bpf_sock *sk, struct udp_socket *s
 	s->netns = netns_by_address(sk);
 	s->older = !makers_unseen;
 	if (!elsewhere(s->netns) && !bpf_sk_storage_get(&udp_sockets, sk, s, BPF_SK_STORAGE_GET_F_CREATE))
-		lose(LOSS_STORAGE);
+		count_loss(LOSS_STORAGE);
 }
 
 static __always_inline __u8 who_began(const struct udp_socket *s, const struct tuple *t, bool out)
@@ -125,7 +125,7 @@ static __always_inline __u8 who_began(const struct udp_socket *s, const struct t
  * Who sent first is the client. It does so before anybody receives, and so leaves what a server on
  * this host finds: both ends of one conversation are known to be here, and are one flow.
  */
-static __always_inline void join(const struct udp_socket *s, const struct tuple *t, bool out,
+static __always_inline void find_conversation(const struct udp_socket *s, const struct tuple *t, bool out,
 				 struct conversation *c)
 {
 	struct conversation *known = bpf_map_lookup_elem(&conversations, t);
@@ -192,12 +192,12 @@ static __attribute__((noinline)) int count(struct __sk_buff *skb, __u32 udp_at, 
 		t.netns = s.netns;
 	if (is_own_echo(&t, out))
 		return 1;
-	join(&s, &t, out, &c);
+	find_conversation(&s, &t, out, &c);
 
 	copy_words(key.local, t.local);
 	copy_words(key.remote, t.remote);
 	key.cgroup = s.cgroup;
-	key.life = s.life;
+	key.start_id = s.start_id;
 	key.netns = s.netns;
 	key.pid = s.pid;
 	key.peer_pid = c.peer_pid;
@@ -217,13 +217,13 @@ static __attribute__((noinline)) int count(struct __sk_buff *skb, __u32 udp_at, 
 	/* Where both ends are here the client's socket has shown the packet already. */
 	if (is_dns(&t) && payload && !(c.role == ROLE_SERVER && c.peer_is_local)) {
 		struct dns_packet packet = {
-			.tuple = t, .cgroup = s.cgroup, .life = s.life, .pid = s.pid, .netns = s.netns,
+			.tuple = t, .cgroup = s.cgroup, .start_id = s.start_id, .pid = s.pid, .netns = s.netns,
 			.length = payload, .is_server = c.role == ROLE_SERVER, .out = out,
 		};
 		__builtin_memcpy(packet.comm, s.comm, sizeof(packet.comm));
 		copy_dns(skb, udp_at + UDP_HEADER, &packet);
 	}
-	fold(&key, &delta);
+	add_to_flow(&key, &delta);
 	return 1;
 }
 
@@ -263,7 +263,7 @@ static __attribute__((noinline)) int copy_segment(struct __sk_buff *skb, __u32 t
 	owner = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	if (owner) {
 		packet.cgroup = owner->cgroup;
-		packet.life = owner->life;
+		packet.start_id = owner->start_id;
 		packet.pid = owner->pid;
 		packet.is_server = owner->role == ROLE_SERVER;
 		__builtin_memcpy(packet.comm, owner->comm, sizeof(packet.comm));
@@ -287,7 +287,7 @@ static __attribute__((noinline)) int copy_segment(struct __sk_buff *skb, __u32 t
 	return 1;
 }
 
-static __always_inline int look(struct __sk_buff *skb, bool out)
+static __always_inline int classify_packet(struct __sk_buff *skb, bool out)
 {
 	__u32 at;
 
@@ -302,13 +302,13 @@ static __always_inline int look(struct __sk_buff *skb, bool out)
 SEC("cgroup_skb/egress")
 int packet_sent(struct __sk_buff *skb)
 {
-	return look(skb, 1);
+	return classify_packet(skb, 1);
 }
 
 SEC("cgroup_skb/ingress")
 int packet_received(struct __sk_buff *skb)
 {
-	return look(skb, 0);
+	return classify_packet(skb, 0);
 }
 
 /* Every UDP socket that a process holds open, with its owner, whatever its network namespace. */
@@ -333,7 +333,7 @@ int seed_udp_files(struct bpf_iter__task_file *ctx)
 		return 0;
 	fresh.older = 1;
 	fresh.netns = netns_of(sk);
-	own(fresh.comm, &fresh.cgroup, &fresh.life, &fresh.pid, task);
+	set_owner(fresh.comm, &fresh.cgroup, &fresh.start_id, &fresh.pid, task);
 	bpf_sk_storage_get(&udp_sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
 	return 0;
 }

@@ -28,7 +28,7 @@ type UdpDnsPacket struct {
 	Time     uint64
 	Tuple    UdpTuple
 	Cgroup   uint64
-	Life     uint64
+	StartId  uint64
 	Pid      uint32
 	Netns    uint32
 	Sequence uint32
@@ -42,21 +42,21 @@ type UdpDnsPacket struct {
 }
 
 type UdpProcessId struct {
-	_    structs.HostLayout
-	Life uint64
-	Pid  uint32
-	Pad  uint32
+	_       structs.HostLayout
+	StartId uint64
+	Pid     uint32
+	Pad     uint32
 }
 
 type UdpTracked struct {
 	_           structs.HostLayout
 	Comm        [16]uint8
 	Cgroup      uint64
-	Life        uint64
+	StartId     uint64
 	Pid         uint32
 	PeerPid     uint32
 	Origin      uint64
-	Turn        uint32
+	Baseline    uint32
 	Role        uint8
 	PeerIsLocal uint8
 	Seeded      uint8
@@ -89,14 +89,14 @@ type UdpTuple struct {
 }
 
 type UdpUdpSocket struct {
-	_      structs.HostLayout
-	Comm   [16]uint8
-	Cgroup uint64
-	Life   uint64
-	Pid    uint32
-	Netns  uint32
-	Older  uint32
-	Pad    uint32
+	_       structs.HostLayout
+	Comm    [16]uint8
+	Cgroup  uint64
+	StartId uint64
+	Pid     uint32
+	Netns   uint32
+	Older   uint32
+	Pad     uint32
 }
 
 // Names of all BPF objects in the ELF.

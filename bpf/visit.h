@@ -9,7 +9,7 @@ struct visit {
 	__u8 remote[16];
 	__u8 comm[16];
 	__u64 cgroup;
-	__u64 life;
+	__u64 start_id;
 	__u32 pid;
 	__u32 is_ipv6;
 	__be16 local_port;
@@ -66,7 +66,7 @@ static __always_inline void visited_owner(struct tracked *owner)
 	for (int i = 0; i < 16; i++)
 		owner->comm[i] = wanted.comm[i];
 	owner->cgroup = wanted.cgroup;
-	owner->life = wanted.life;
+	owner->start_id = wanted.start_id;
 	owner->pid = wanted.pid;
 }
 

@@ -34,7 +34,7 @@ static __always_inline void subtract(const struct counts *now, const struct coun
 	delta->established = now->established - base->established;
 }
 
-static __always_inline void describe(const struct tcp_sock *tp, const struct tracked *t,
+static __always_inline void add_rtt_and_name(const struct tcp_sock *tp, const struct tracked *t,
 				     struct flow *delta)
 {
 	__u32 rtt = tp->srtt_us >> 3;
@@ -71,19 +71,19 @@ static __always_inline void tally(struct sock *sk, struct tracked *t)
 	struct flow_key key = {};
 	struct counts *base, *other;
 	struct tcp_sock *tp;
-	__u32 turn;
+	__u32 baseline;
 	int state;
 
-	turn = t->turn;
+	baseline = t->baseline;
 	state = sk->__sk_common.skc_state;
-	if ((turn & TURN_CLOSED) || t->role == ROLE_NONE || state == TCP_LISTEN || state == TCP_CLOSE)
+	if ((baseline & BASELINE_CLOSED) || t->role == ROLE_NONE || state == TCP_LISTEN || state == TCP_CLOSE)
 		return;
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return;
 	base = &t->base[0];
 	other = &t->base[1];
-	if (turn & TURN_SLOT) {
+	if (baseline & BASELINE_SLOT) {
 		base = &t->base[1];
 		other = &t->base[0];
 	}
@@ -93,13 +93,13 @@ static __always_inline void tally(struct sock *sk, struct tracked *t)
 		return;
 	read_trouble(tp, &now);
 	subtract(&now, base, &delta);
-	describe(tp, t, &delta);
+	add_rtt_and_name(tp, t, &delta);
 	key_of(tp, t, &key);
 	*other = now;
 	/* If this fails, the socket has closed meanwhile and everything has been taken. What was read
 	 * may then be another socket's, put into the same memory: it is thrown away. */
-	if (__sync_val_compare_and_swap(&t->turn, turn, turn ^ TURN_SLOT) == turn)
-		fold(&key, &delta);
+	if (__sync_val_compare_and_swap(&t->baseline, baseline, baseline ^ BASELINE_SLOT) == baseline)
+		add_to_flow(&key, &delta);
 }
 
 /* A walk by files meets a socket as often as it is held. */

@@ -19,7 +19,7 @@ var (
 	podPattern       = regexp.MustCompile(`(?:^|[-/])pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice|[/:]|$)`)
 )
 
-// containerOf finds the innermost container in a control group's path, or in the text of
+// containerOf finds the innermost container in a cgroup's path, or in the text of
 // /proc/PID/cgroup. The process that watches a container (conmon) is not in it.
 func containerOf(path string) container {
 	var c container

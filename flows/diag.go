@@ -212,7 +212,7 @@ func (d *diag) begin(f *found, p *poll) *polled {
 		Local:  f.local.Addr().As16(),
 		Remote: f.remote.Addr().As16(),
 		Cgroup: o.cgroup,
-		Life:   o.life,
+		StartId:   o.life,
 		Netns:  f.id.netns,
 		Pid:    o.pid,
 		Role:   roleServer,

@@ -65,7 +65,7 @@ func (d *dnsTracer) add(sample []byte) {
 		Time: p.Time, Client: local, Server: remote, NetNS: p.Netns, FromClient: p.Out != 0,
 		TCP: p.IsTcp != 0, Payload: payload[:p.Size],
 	}
-	packet.Owner.owner = owned{pid: p.Pid, netns: p.Netns, life: p.Life, cgroup: p.Cgroup, comm: p.Comm}
+	packet.Owner.owner = owned{pid: p.Pid, netns: p.Netns, life: p.StartId, cgroup: p.Cgroup, comm: p.Comm}
 	if packet.TCP {
 		packet.NetNS = p.Tuple.Netns // both ends of a connection are to be known as one
 	}

@@ -5,7 +5,7 @@
 // interval, so that no connection is too short to be counted. Without, the package polls
 // NETLINK_SOCK_DIAG, which has the same counts but shows only what is open at the poll.
 //
-// For UDP the kernel keeps no counts: programs on the root of the tree of control groups count each
+// For UDP the kernel keeps no counts: programs on the root of the cgroup v2 hierarchy count each
 // datagram. They also need CAP_NET_ADMIN; where they are refused, UDP is left out.
 //
 // The package does not log and keeps no state outside a Counter.

@@ -31,7 +31,7 @@ type identity struct {
 func readIdentity(proc string, p process) (identity, bool) {
 	dir := filepath.Join(proc, strconv.FormatUint(uint64(p.pid), 10))
 	environ := readEnviron(dir)
-	// Where control groups are of version 1, only this file names the container.
+	// Where cgroups are of version 1, only this file names the container.
 	groups := readSome(filepath.Join(dir, "cgroup"), maxEnviron)
 	if !stillIs(dir, p) { // asked last: an id that is used again now was not before
 		return identity{}, false

@@ -169,7 +169,7 @@ func pairOf(k *bpf.FlowsFlowKey) pair {
 }
 
 func ownerOf(k *bpf.FlowsFlowKey, f *bpf.FlowsFlow) owned {
-	return owned{pid: k.Pid, netns: k.Netns, life: k.Life, cgroup: k.Cgroup, comm: f.Comm}
+	return owned{pid: k.Pid, netns: k.Netns, life: k.StartId, cgroup: k.Cgroup, comm: f.Comm}
 }
 
 func isOverflow(k *bpf.FlowsFlowKey) bool { return k.Local == [16]byte{} && k.Port == 0 }

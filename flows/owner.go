@@ -16,11 +16,11 @@ import (
 // to have told of.
 const minProcesses = 16384
 
-// maxGroups is how many control groups are remembered that may be gone.
+// maxGroups is how many cgroups are remembered that may be gone.
 const maxGroups = 2048
 
 // describer says what is known of a socket's owner beyond what the kernel noted: the path of its
-// control group and what its environment calls it. Its methods may be called concurrently.
+// cgroup and what its environment calls it. Its methods may be called concurrently.
 type describer struct {
 	proc       string
 	cgroupRoot string
@@ -70,7 +70,7 @@ func (d *describer) introduce(sample []byte) {
 	var id identity
 	if p.Size < p.Total {
 		// Another process's memory, one that is swapped out, or a very large one.
-		id, ok = readIdentity(d.proc, process{pid: p.Pid, life: p.Life})
+		id, ok = readIdentity(d.proc, process{pid: p.Pid, life: p.StartId})
 	}
 	if p.Size == p.Total || !ok {
 		id = parseEnviron(environ[:p.Size])
@@ -81,13 +81,13 @@ func (d *describer) introduce(sample []byte) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.processes.put(process{pid: p.Pid, life: p.Life}, id)
+	d.processes.put(process{pid: p.Pid, life: p.StartId}, id)
 	if p.Cgroup != 0 {
 		d.gone.put(p.Cgroup, group)
 	}
 }
 
-// groupPath is the last parts of a control group's path.
+// groupPath is the last parts of a cgroup's path.
 func groupPath(p *bpf.FlowsProcess) string {
 	path := ""
 	for i := range p.Groups {
@@ -139,7 +139,7 @@ func (d *describer) identify(o owned) identity {
 	return id
 }
 
-// cgroupPath finds a control group by its id, which is the inode number of its directory. A group
+// cgroupPath finds a cgroup by its id, which is the inode number of its directory. A group
 // that is new since the last look costs one walk over the tree.
 func (d *describer) cgroupPath(id uint64) string {
 	if id == 0 {
@@ -161,7 +161,7 @@ func (d *describer) cgroupPath(id uint64) string {
 	return path
 }
 
-// cgroupTree returns the path of every control group below root, by inode number.
+// cgroupTree returns the path of every cgroup below root, by inode number.
 func cgroupTree(root string) map[uint64]string {
 	paths := make(map[uint64]string)
 	if root == "" {

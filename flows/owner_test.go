@@ -171,7 +171,7 @@ func TestOwnerThatWasToldOf(t *testing.T) {
 		return d.describe(owned{pid: 42, life: life, cgroup: 7, comm: [16]byte{'w', 'e', 'b'}})
 	}
 	const environ = "A=b\x00DD_SERVICE=shop\x00"
-	d.introduce(told(t, bpf.FlowsProcess{Pid: 42, Life: life + 1, Cgroup: 7, Total: uint32(len(environ))}, environ,
+	d.introduce(told(t, bpf.FlowsProcess{Pid: 42, StartId: life + 1, Cgroup: 7, Total: uint32(len(environ))}, environ,
 		"cri-containerd-"+someID+".scope", "kubepods-"+podSpec+".slice", "kubepods.slice", ""))
 	if got := of(life + 1); got.Service != "shop" || got.ContainerID != someID || got.PodUID != podUID || got.Process != "web" ||
 		got.Cgroup != "kubepods.slice/kubepods-"+podSpec+".slice/cri-containerd-"+someID+".scope" {
@@ -193,13 +193,13 @@ func TestOwnerThatWasToldOf(t *testing.T) {
 		{lifeAt(9e9, 2), 100, "DD_SERVICE=start-of-it\x00DD_ENV=pr", "start-of-it"},
 		{lifeAt(9e9, 3), 0, "", "web"},
 	} {
-		d.introduce(told(t, bpf.FlowsProcess{Pid: 42, Life: tc.life, Total: tc.total}, tc.copy))
+		d.introduce(told(t, bpf.FlowsProcess{Pid: 42, StartId: tc.life, Total: tc.total}, tc.copy))
 		if got := of(tc.life); got.Service != tc.want || got.Env != "" {
 			t.Errorf("%+v: got %+v", tc, got)
 		}
 	}
-	// Control groups of version 1 have no path in the tree of version 2.
-	d.introduce(told(t, bpf.FlowsProcess{Pid: 42, Life: lifeAt(9e9, 4)}, "", someID, "docker", ""))
+	// Cgroups of version 1 have no path in the tree of version 2.
+	d.introduce(told(t, bpf.FlowsProcess{Pid: 42, StartId: lifeAt(9e9, 4)}, "", someID, "docker", ""))
 	if got := of(lifeAt(9e9, 4)); got.ContainerID != someID {
 		t.Errorf("got %+v", got)
 	}
@@ -211,7 +211,7 @@ func TestOwnerThatWasToldOf(t *testing.T) {
 func TestProcessesAreBounded(t *testing.T) {
 	d := newDescriber("/nonexistent", 1)
 	for i := range 5 * minProcesses {
-		d.introduce(told(t, bpf.FlowsProcess{Pid: uint32(i), Life: 1, Cgroup: uint64(i + 1)}, "", "x"))
+		d.introduce(told(t, bpf.FlowsProcess{Pid: uint32(i), StartId: 1, Cgroup: uint64(i + 1)}, "", "x"))
 	}
 	if n := len(d.processes.younger) + len(d.processes.older); n > 2*minProcesses {
 		t.Errorf("%d processes", n)

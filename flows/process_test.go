@@ -137,7 +137,7 @@ func TestSendfileAndSplice(t *testing.T) {
 	wantOutcome(t, sum, outcome{Up: 2 * n, Established: 1, Closed: 1})
 }
 
-// A control group that is gone before the tally leaves its name, and with it the container.
+// A cgroup that is gone before the tally leaves its name, and with it the container.
 func TestContainerThatIsGone(t *testing.T) {
 	needPrivilege(t)
 	root := cgroup2Mount("/proc")

@@ -18,7 +18,7 @@ const conversationsPerFlow = 2
 // minConversations is the least number of conversations that are known at once.
 const minConversations = 16384
 
-var errNoCgroup2 = errors.New("no control groups of version 2 are mounted")
+var errNoCgroup2 = errors.New("no cgroup v2 hierarchy is mounted")
 
 // udpTracer counts datagrams by programs on the root of the cgroup v2 hierarchy.
 type udpTracer struct {

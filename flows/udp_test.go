@@ -680,7 +680,7 @@ func TestUDPIsLeftOut(t *testing.T) {
 	if c.udp != nil || c.coverage.of(PartUDP) != nil {
 		t.Errorf("UDP is counted, or refused: %v", c.Coverage())
 	}
-	// A process that sees no tree of control groups.
+	// A process that sees no cgroup v2 hierarchy.
 	proc := t.TempDir()
 	write(t, filepath.Join(proc, "self/mountinfo"), "22 1 8:1 / / rw - ext4 /dev/root rw\n")
 	c = openFor(t, Options{Mode: EBPF, Proc: proc})

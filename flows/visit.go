@@ -76,7 +76,7 @@ func visitOf(s *netlink.Socket, ownerOf func(inode uint32) owned) *bpf.FlowsVisi
 	}
 	if ownerOf != nil {
 		o := ownerOf(s.INode)
-		w.Comm, w.Cgroup, w.Life, w.Pid = o.comm, o.cgroup, o.life, o.pid
+		w.Comm, w.Cgroup, w.StartId, w.Pid = o.comm, o.cgroup, o.life, o.pid
 	}
 	return w
 }

@@ -91,7 +91,7 @@ func connection(service string, counters record.Counters) record.Flow {
 func query(name string, counts record.DNSCounts) record.DNS {
 	return record.DNS{
 		Direction: record.Outgoing,
-		Protocol: "udp", Name: name, Type: "A",
+		Protocol:  "udp", Name: name, Type: "A",
 		Client:    record.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: record.Owner{PID: 71, Service: "checkout", Tags: []string{"team:a", "team:b"}}},
 		Server:    record.Endpoint{Addr: netip.MustParseAddr("192.0.2.53"), Port: 53},
 		DNSCounts: counts,
