@@ -59,7 +59,7 @@ func (ns *namespace) dnsmasq(addresses ...string) (stop func() (answered uint64)
 		return regexp.MustCompile(pattern).FindStringSubmatch(string(text))
 	}
 	await := func(pattern string) []string {
-		for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(hanging); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 			if found := lines(pattern); found != nil {
 				return found
 			}
@@ -99,7 +99,7 @@ func (ns *namespace) nsd(address string) {
 		cmd.Process.Signal(unix.SIGTERM) // it ends its children
 		cmd.Wait()
 	})
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(hanging); ; time.Sleep(10 * time.Millisecond) {
 		log, _ := os.ReadFile(filepath.Join(dir, "log"))
 		if strings.Contains(string(log), "nsd started") {
 			return
@@ -208,7 +208,7 @@ func TestDNSWithDig(t *testing.T) {
 	counter := openUDPFor(t, Options{Mode: EBPF})
 	for _, at := range []string{serverIPv4, serverIPv6} {
 		for _, args := range [][]string{{"+noedns", "yes.invalid", "A"}, {"yes.invalid", "A"}, {"x.no.invalid", "MX"}, {"other.invalid", "TXT"}} {
-			client.command("", "dig", append([]string{"@" + at, "+tries=1"}, args...)...)
+			client.command("", "dig", append([]string{"@" + at, "+tries=1", "+time=60"}, args...)...)
 		}
 		sums, records := tallyDNS(t, counter, at)
 		if s := sums["yes.invalid A"]; s.Requests != 2 || s.Successes != 2 {
@@ -250,8 +250,8 @@ func TestDNSFailureAndTruncation(t *testing.T) {
 	client, server := newWire(t)
 	server.nsd(serverIPv4)
 	counter := openUDPFor(t, Options{Mode: EBPF})
-	client.command("", "dig", "@"+serverIPv4, "+tries=1", "fail.invalid")
-	out := client.command("", "dig", "@"+serverIPv4, "+tries=1", "+noedns", "big.zone.invalid", "TXT")
+	client.command("", "dig", "@"+serverIPv4, "+tries=1", "+time=60", "fail.invalid")
+	out := client.command("", "dig", "@"+serverIPv4, "+tries=1", "+time=60", "+noedns", "big.zone.invalid", "TXT")
 	if !strings.Contains(out, "retrying in TCP mode") {
 		t.Fatalf("dig did not go to TCP:\n%s", out)
 	}

@@ -93,7 +93,7 @@ func ask(c *net.UDPConn, to netip.AddrPort, up, down int) error {
 	if err != nil {
 		return err
 	}
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	c.SetReadDeadline(time.Now().Add(hanging))
 	n, err := c.Read(make([]byte, 1<<16))
 	if err == nil && n != down {
 		err = fmt.Errorf("the answer has %d bytes, want %d", n, down)
@@ -131,10 +131,7 @@ func openUDPFor(t testing.TB, o Options) *Counter {
 func needUDP(t testing.TB, c *Counter) {
 	t.Helper()
 	if err := c.UDPRefusal(); err != nil {
-		if os.Getenv("SOCKTALLY_TEST_PRIVILEGED") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
+		refused(t, "UDP", err)
 	}
 }
 
@@ -438,13 +435,13 @@ func TestUDPSegmentation(t *testing.T) {
 		var failed error
 		raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, 500) })
 		if failed != nil {
-			t.Skip(failed)
+			refused(t, "UDP_SEGMENT", failed)
 		}
 		if _, err := c.Write(make([]byte, 10_001)); err != nil {
 			t.Fatal(err)
 		}
 		for range 21 {
-			s.SetReadDeadline(time.Now().Add(5 * time.Second))
+			s.SetReadDeadline(time.Now().Add(hanging))
 			if _, err := s.Read(make([]byte, 1000)); err != nil {
 				t.Fatal(err)
 			}
@@ -572,7 +569,7 @@ func TestUDPMulticast(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range members {
-			m.SetReadDeadline(time.Now().Add(5 * time.Second))
+			m.SetReadDeadline(time.Now().Add(hanging))
 			if _, err := m.Read(make([]byte, 100)); err != nil {
 				t.Fatal(err)
 			}
@@ -594,7 +591,7 @@ func TestUDPBroadcast(t *testing.T) {
 		if _, err := c.WriteToUDPAddrPort(make([]byte, 100), netip.MustParseAddrPort("10.99.0.255:6767")); err != nil {
 			t.Fatal(err)
 		}
-		s.SetReadDeadline(time.Now().Add(5 * time.Second))
+		s.SetReadDeadline(time.Now().Add(hanging))
 		if _, err := s.Read(make([]byte, 100)); err != nil {
 			t.Fatal(err)
 		}
@@ -642,10 +639,7 @@ func TestUDPProcessDeath(t *testing.T) {
 
 func TestUDPLeavesNothing(t *testing.T) {
 	needPrivilege(t)
-	root := cgroup2Mount("/proc")
-	if root == "" {
-		t.Skip("no cgroup v2 tree")
-	}
+	root := cgroup2(t)
 	attached := func() (n [3]int) {
 		f, err := os.Open(root)
 		if err != nil {
