@@ -19,10 +19,11 @@ var layout = []struct {
 	modules string
 }{
 	{".", "cli", ""},
-	{"cli", "config daemon dns doctor flows", "github.com/DataDog/datadog-api-client-go/v2 github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
+	{"cli", "api/answer config daemon dns doctor flows", "github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
 	{"daemon", "api collector config flowmetric flows forward forward/dogstatsd forward/series forward/spool metric networks store", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"doctor", "collector config flowmetric flows metric", "github.com/robfig/cron/v3 golang.org/x/sys"},
-	{"api", "dns flows", "github.com/DataDog/datadog-api-client-go/v2 golang.org/x/net"},
+	{"api", "api/answer dns flows", "golang.org/x/net"},
+	{"api/answer", "", ""},
 	{"config", "metric networks", "github.com/kelseyhightower/envconfig github.com/robfig/cron/v3"},
 	{"bpf", "", "github.com/cilium/ebpf"},
 	{"dns", "", "golang.org/x/net"},
@@ -33,7 +34,7 @@ var layout = []struct {
 	{"collector", "metric", "github.com/prometheus/procfs"},
 	{"forward", "forward/spool metric", ""},
 	{"forward/dogstatsd", "forward metric", "github.com/DataDog/datadog-go/v5"},
-	{"forward/series", "forward metric", "github.com/DataDog/datadog-api-client-go/v2"},
+	{"forward/series", "forward metric", ""},
 	{"forward/spool", "metric", ""},
 	{"metric", "", ""},
 

@@ -3,9 +3,7 @@ package api
 import (
 	"math"
 
-	"github.com/DataDog/datadog-api-client-go/v2/api/datadog"
-	"github.com/DataDog/datadog-api-client-go/v2/api/datadogV2"
-
+	"socktally/api/answer"
 	"socktally/dns"
 	"socktally/flows"
 )
@@ -13,12 +11,21 @@ import (
 // latencyPercentile is the one percentile that the two latency metrics of DNS have room for.
 const latencyPercentile = 95
 
-// count is a sum as the models have it, which knows no more than int64.
-func count(n uint64) *int64 { return datadog.PtrInt64(int64(min(n, math.MaxInt64))) }
+// count is a sum as the answers have it, which know no more than int64.
+func count(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
+
+// countOf is a sum that not every kernel knows.
+func countOf(n *uint64) *int64 {
+	if n == nil {
+		return nil
+	}
+	c := count(*n)
+	return &c
+}
 
 // connectionAnswer makes the response of the largest groups.
-func connectionAnswer(g *grouping[flows.Counters], limit int) datadogV2.SingleAggregatedConnectionResponseArray {
-	answer := datadogV2.SingleAggregatedConnectionResponseArray{Data: []datadogV2.SingleAggregatedConnectionResponseData{}}
+func connectionAnswer(g *grouping[flows.Counters], limit int) answer.Connections {
+	response := answer.Connections{Data: []answer.Connection{}}
 	for _, group := range g.largest(limit, func(c *flows.Counters) uint64 { return c.BytesSentByClient + c.BytesSentByServer }) {
 		values := groupValues(group.key, len(g.fields))
 		groupBys := make(map[string][]string, len(values))
@@ -26,79 +33,70 @@ func connectionAnswer(g *grouping[flows.Counters], limit int) datadogV2.SingleAg
 			groupBys[g.fields[i].name] = of
 		}
 		s := &group.sum
-		attributes := &datadogV2.SingleAggregatedConnectionResponseDataAttributes{
-			BytesSentByClient:         count(s.BytesSentByClient),
-			BytesSentByServer:         count(s.BytesSentByServer),
-			GroupBys:                  groupBys,
-			PacketsSentByClient:       count(s.PacketsSentByClient),
-			PacketsSentByServer:       count(s.PacketsSentByServer),
-			RttMicroSeconds:           count(s.RTTMicroSeconds()),
-			TcpClosedConnections:      count(s.Closed),
-			TcpDeliveredCe:            count(s.DeliveredCE),
-			TcpEstablishedConnections: count(s.Established),
-			TcpRcvOooPack:             count(s.RcvOOOPack),
-			TcpRefusals:               count(s.Refusals),
-			TcpReordSeen:              count(s.ReordSeen),
-			TcpResets:                 count(s.Resets),
-			TcpRetransmits:            count(s.Retransmits),
-			TcpTimeouts:               count(s.Timeouts),
-		}
-		if s.RTOCount != nil {
-			attributes.TcpRtoCount = count(*s.RTOCount)
-		}
-		if s.RecoveryCount != nil {
-			attributes.TcpRecoveryCount = count(*s.RecoveryCount)
-		}
-		answer.Data = append(answer.Data, datadogV2.SingleAggregatedConnectionResponseData{
-			Attributes: attributes,
-			Id:         datadog.PtrString(id(g.fields, values, ", ")),
-			Type:       datadogV2.SINGLEAGGREGATEDCONNECTIONRESPONSEDATATYPE_AGGREGATED_CONNECTION.Ptr(),
+		response.Data = append(response.Data, answer.Connection{
+			Attributes: answer.ConnectionAttributes{
+				BytesSentByClient:         count(s.BytesSentByClient),
+				BytesSentByServer:         count(s.BytesSentByServer),
+				GroupBys:                  groupBys,
+				PacketsSentByClient:       count(s.PacketsSentByClient),
+				PacketsSentByServer:       count(s.PacketsSentByServer),
+				RTTMicroSeconds:           count(s.RTTMicroSeconds()),
+				TCPClosedConnections:      count(s.Closed),
+				TCPDeliveredCE:            count(s.DeliveredCE),
+				TCPEstablishedConnections: count(s.Established),
+				TCPRcvOOOPack:             count(s.RcvOOOPack),
+				TCPRecoveryCount:          countOf(s.RecoveryCount),
+				TCPRefusals:               count(s.Refusals),
+				TCPReordSeen:              count(s.ReordSeen),
+				TCPResets:                 count(s.Resets),
+				TCPRetransmits:            count(s.Retransmits),
+				TCPRTOCount:               countOf(s.RTOCount),
+				TCPTimeouts:               count(s.Timeouts),
+			},
+			ID:   id(g.fields, values, ", "),
+			Type: answer.TypeConnection,
 		})
 	}
-	return answer
+	return response
 }
 
 // dnsAnswer makes the response of the largest groups.
-func dnsAnswer(g *grouping[dns.Counts], limit int) datadogV2.SingleAggregatedDnsResponseArray {
-	answer := datadogV2.SingleAggregatedDnsResponseArray{Data: []datadogV2.SingleAggregatedDnsResponseData{}}
+func dnsAnswer(g *grouping[dns.Counts], limit int) answer.DNS {
+	response := answer.DNS{Data: []answer.DNSRow{}}
 	for _, group := range g.largest(limit, func(c *dns.Counts) uint64 { return c.Requests }) {
 		values := groupValues(group.key, len(g.fields))
-		groupBys := []datadogV2.SingleAggregatedDnsResponseDataAttributesGroupByItems{}
+		groupBys := []answer.GroupBy{}
 		for i, of := range values {
 			for _, value := range of {
-				groupBys = append(groupBys, datadogV2.SingleAggregatedDnsResponseDataAttributesGroupByItems{
-					Key: datadog.PtrString(g.fields[i].name), Value: datadog.PtrString(value),
-				})
+				groupBys = append(groupBys, answer.GroupBy{Key: g.fields[i].name, Value: value})
 			}
 		}
-		answer.Data = append(answer.Data, datadogV2.SingleAggregatedDnsResponseData{
-			Attributes: &datadogV2.SingleAggregatedDnsResponseDataAttributes{GroupBys: groupBys, Metrics: dnsMetrics(&group.sum)},
-			Id:         datadog.PtrString(id(g.fields, values, ",")),
-			Type:       datadogV2.SINGLEAGGREGATEDDNSRESPONSEDATATYPE_AGGREGATED_DNS.Ptr(),
+		response.Data = append(response.Data, answer.DNSRow{
+			Attributes: answer.DNSAttributes{GroupBys: groupBys, Metrics: dnsMetrics(&group.sum)},
+			ID:         id(g.fields, values, ","),
+			Type:       answer.TypeDNS,
 		})
 	}
-	return answer
+	return response
 }
 
-func dnsMetrics(c *dns.Counts) []datadogV2.SingleAggregatedDnsResponseDataAttributesMetricsItems {
-	var metrics []datadogV2.SingleAggregatedDnsResponseDataAttributesMetricsItems
-	add := func(key datadogV2.DnsMetricKey, n uint64) {
-		metrics = append(metrics, datadogV2.SingleAggregatedDnsResponseDataAttributesMetricsItems{Key: key.Ptr(), Value: count(n)})
+func dnsMetrics(c *dns.Counts) []answer.DNSMetric {
+	metrics := []answer.DNSMetric{
+		{Key: answer.DNSTotalRequests, Value: count(c.Requests)},
+		{Key: answer.DNSFailures, Value: count(c.Failures())},
+		{Key: answer.DNSSuccessfulResponses, Value: count(c.Successes)},
+		{Key: answer.DNSFailedResponses, Value: count(c.FailedResponses())},
+		{Key: answer.DNSTimeouts, Value: count(c.Timeouts)},
+		{Key: answer.DNSNXDomain, Value: count(c.NXDomain)},
+		{Key: answer.DNSServFail, Value: count(c.ServFail)},
+		{Key: answer.DNSOtherFailures, Value: count(c.OtherFailures)},
 	}
-	add(datadogV2.DNSMETRICKEY_DNS_TOTAL_REQUESTS, c.Requests)
-	add(datadogV2.DNSMETRICKEY_DNS_FAILURES, c.Failures())
-	add(datadogV2.DNSMETRICKEY_DNS_SUCCESSFUL_RESPONSES, c.Successes)
-	add(datadogV2.DNSMETRICKEY_DNS_FAILED_RESPONSES, c.FailedResponses())
-	add(datadogV2.DNSMETRICKEY_DNS_TIMEOUTS, c.Timeouts)
-	add(datadogV2.DNSMETRICKEY_DNS_RESPONSES_NXDOMAIN, c.NXDomain)
-	add(datadogV2.DNSMETRICKEY_DNS_RESPONSES_SERVFAIL, c.ServFail)
-	add(datadogV2.DNSMETRICKEY_DNS_RESPONSES_OTHER, c.OtherFailures)
 	// Of a group in which nothing was answered, no latency is known.
 	if c.SuccessLatency.Count() > 0 {
-		add(datadogV2.DNSMETRICKEY_DNS_SUCCESS_LATENCY_PERCENTILE, c.SuccessLatency.Percentile(latencyPercentile))
+		metrics = append(metrics, answer.DNSMetric{Key: answer.DNSSuccessLatency, Value: count(c.SuccessLatency.Percentile(latencyPercentile))})
 	}
 	if c.FailureLatency.Count() > 0 {
-		add(datadogV2.DNSMETRICKEY_DNS_FAILURE_LATENCY_PERCENTILE, c.FailureLatency.Percentile(latencyPercentile))
+		metrics = append(metrics, answer.DNSMetric{Key: answer.DNSFailureLatency, Value: count(c.FailureLatency.Percentile(latencyPercentile))})
 	}
 	return metrics
 }

@@ -132,7 +132,7 @@ func TestAggregationAllocatesNothing(t *testing.T) {
 		if sum == nil || err != nil {
 			t.Fatal(sum, err)
 		}
-		sum.add(&r.Counters)
+		sum.Add(&r.Counters)
 	})
 	if allocations != 0 {
 		t.Errorf("%v allocations a record", allocations)

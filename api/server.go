@@ -14,14 +14,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/DataDog/datadog-api-client-go/v2/api/datadogV2"
 	"golang.org/x/net/netutil"
+
+	"socktally/api/answer"
 )
 
 // The paths that are served.
 const (
-	ConnectionsPath = "/api/v2/network/connections/aggregate"
-	DNSPath         = "/api/v2/network/dns/aggregate"
+	ConnectionsPath = answer.ConnectionsPath
+	DNSPath         = answer.DNSPath
 	healthPath      = "/healthz"
 	readyPath       = "/readyz"
 )
@@ -133,12 +134,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.writeError(w, refuse(http.StatusInternalServerError, "internal error: the log says which"))
 		}
 	}()
-	answer, err := s.answer(w, r)
+	response, err := s.respond(w, r)
 	if err != nil {
 		s.writeError(w, err)
 		return
 	}
-	body, err := json.Marshal(answer)
+	body, err := json.Marshal(response)
 	if err != nil {
 		s.writeError(w, fmt.Errorf("encode the answer: %w", err))
 		return
@@ -162,7 +163,7 @@ func (s *Server) writeError(w http.ResponseWriter, err error) {
 		h.Set("Retry-After", "1")
 		h.Set("X-RateLimit-Reset", "1") // what the official clients look at
 	}
-	body, err := json.Marshal(datadogV2.APIErrorResponse{Errors: strings.Split(refused.Error(), "\n")})
+	body, err := json.Marshal(answer.Errors{Errors: strings.Split(refused.Error(), "\n")})
 	if err != nil {
 		body = []byte(`{"errors":["internal error"]}`)
 	}
@@ -174,8 +175,8 @@ type status struct {
 	Status string `json:"status"`
 }
 
-// answer returns what to encode as JSON.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request) (any, error) {
+// respond returns what to encode as JSON.
+func (s *Server) respond(w http.ResponseWriter, r *http.Request) (any, error) {
 	if s.options.LocalOnly && len(s.keys) == 0 {
 		if err := checkHost(r); err != nil {
 			return nil, refusal{http.StatusForbidden, err}
@@ -230,19 +231,19 @@ func (s *Server) query(r *http.Request) (any, error) {
 			q.to = s.now() // what is of this very moment is behind a window that ended before it
 		}
 	}
-	var answer any
+	var response any
 	if names.kind == dnsQueries {
 		g, queryErr := aggregateDNS(ctx, s.options.Source, &q, s.groups)
 		if err = queryErr; err == nil {
-			answer = dnsAnswer(g, q.limit)
+			response = dnsAnswer(g, q.limit)
 		}
 	} else {
 		g, queryErr := aggregateConnections(ctx, s.options.Source, &q, s.groups)
 		if err = queryErr; err == nil {
-			answer = connectionAnswer(g, q.limit)
+			response = connectionAnswer(g, q.limit)
 		}
 	}
-	return answer, s.judge(r, err)
+	return response, s.judge(r, err)
 }
 
 // judge turns the error of an aggregation into a refusal.

@@ -1,15 +1,14 @@
 package cli
 
 import (
-	"context"
 	"io"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 
-	"github.com/DataDog/datadog-api-client-go/v2/api/datadogV2"
 	"github.com/spf13/cobra"
+
+	"socktally/api/answer"
 )
 
 func newConnections(stdout, stderr io.Writer, version string) *cobra.Command {
@@ -18,32 +17,23 @@ func newConnections(stdout, stderr io.Writer, version string) *cobra.Command {
 		Use:   "connections",
 		Short: "Ask a running daemon who talked to whom",
 		Long: "Ask the API of a running daemon (socktally run --listen ...) who talked to whom, the most bytes first.\n" +
-			"docs/api.md has the names to group and filter by. It asks by Datadog's own client.",
+			"docs/api.md has the names to group and filter by.",
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			var answer datadogV2.SingleAggregatedConnectionResponseArray
-			err := o.ask(func(ctx context.Context, api *datadogV2.CloudNetworkMonitoringApi, p datadogV2.GetAggregatedConnectionsOptionalParameters) (response *http.Response, err error) {
-				answer, response, err = api.GetAggregatedConnections(ctx, p)
-				return response, err
-			})
+			var found answer.Connections
+			body, err := o.ask(answer.ConnectionsPath, &found)
 			if err != nil {
 				return err
 			}
-			return writeAnswer(&o, stdout, stderr, answer, answer.Data, connectionTable(answer.Data, o.groupBy))
+			return writeAnswer(&o, stdout, stderr, body, found.Data, connectionTable(found.Data, o.groupBy))
 		},
 	}
 	o.flags(cmd, "client_service,network.client.ip,server_service,network.server.ip,server_port")
 	return cmd
 }
 
-// connectionRow is a row of the answer of one kind, dnsRow of the other.
-type (
-	connectionRow = datadogV2.SingleAggregatedConnectionResponseData
-	dnsRow        = datadogV2.SingleAggregatedDnsResponseData
-)
-
 // connectionTable has a column for each name that was grouped by, as it is written in --group-by.
-func connectionTable(rows []connectionRow, groupBy string) table[connectionRow] {
+func connectionTable(rows []answer.Connection, groupBy string) table[answer.Connection] {
 	var names []string
 	for name := range strings.SplitSeq(groupBy, ",") {
 		if name = strings.TrimSpace(name); name != "" {
@@ -51,23 +41,23 @@ func connectionTable(rows []connectionRow, groupBy string) table[connectionRow] 
 		}
 	}
 	if len(names) == 0 && len(rows) > 0 { // grouped as the API does by itself
-		names = slices.Sorted(maps.Keys(rows[0].Attributes.GetGroupBys()))
+		names = slices.Sorted(maps.Keys(rows[0].Attributes.GroupBys))
 	}
-	var t table[connectionRow]
+	var t table[answer.Connection]
 	for _, name := range names {
-		t = append(t, column[connectionRow]{printable(name), func(r connectionRow) string {
-			return printable(strings.Join(r.Attributes.GetGroupBys()[name], ", "))
+		t = append(t, column[answer.Connection]{printable(name), func(r answer.Connection) string {
+			return printable(strings.Join(r.Attributes.GroupBys[name], ", "))
 		}, true, 0})
 	}
-	return append(t, table[connectionRow]{
-		{"SENT", func(r connectionRow) string { return byteSize(uint64(r.Attributes.GetBytesSentByClient())) }, false, 0},
-		{"RECEIVED", func(r connectionRow) string { return byteSize(uint64(r.Attributes.GetBytesSentByServer())) }, false, 0},
-		{"RTT", func(r connectionRow) string { return roundTrip(uint64(r.Attributes.GetRttMicroSeconds())) }, false, 3},
-		{"OPENED", func(r connectionRow) string { return count(uint64(r.Attributes.GetTcpEstablishedConnections())) }, false, 2},
-		{"CLOSED", func(r connectionRow) string { return count(uint64(r.Attributes.GetTcpClosedConnections())) }, false, 4},
-		{"RETRANS", func(r connectionRow) string { return count(uint64(r.Attributes.GetTcpRetransmits())) }, false, 5},
-		{"FAILED", func(r connectionRow) string {
-			return count(uint64(r.Attributes.GetTcpRefusals() + r.Attributes.GetTcpResets() + r.Attributes.GetTcpTimeouts()))
+	return append(t, table[answer.Connection]{
+		{"SENT", func(r answer.Connection) string { return byteSize(uint64(r.Attributes.BytesSentByClient)) }, false, 0},
+		{"RECEIVED", func(r answer.Connection) string { return byteSize(uint64(r.Attributes.BytesSentByServer)) }, false, 0},
+		{"RTT", func(r answer.Connection) string { return roundTrip(uint64(r.Attributes.RTTMicroSeconds)) }, false, 3},
+		{"OPENED", func(r answer.Connection) string { return count(uint64(r.Attributes.TCPEstablishedConnections)) }, false, 2},
+		{"CLOSED", func(r answer.Connection) string { return count(uint64(r.Attributes.TCPClosedConnections)) }, false, 4},
+		{"RETRANS", func(r answer.Connection) string { return count(uint64(r.Attributes.TCPRetransmits)) }, false, 5},
+		{"FAILED", func(r answer.Connection) string {
+			return count(uint64(r.Attributes.TCPRefusals + r.Attributes.TCPResets + r.Attributes.TCPTimeouts))
 		}, false, 1},
 	}...)
 }
@@ -79,18 +69,15 @@ func newDNS(stdout, stderr io.Writer, version string) *cobra.Command {
 		Short: "Ask a running daemon what was asked of DNS, and how that went",
 		Long: "Ask the API of a running daemon (socktally run --listen ...) what was asked of DNS, the most queries\n" +
 			"first. OK and ERR are the time to the answer, successful or not, that 95 percent took at most.\n" +
-			"docs/api.md has the names to group and filter by. It asks by Datadog's own client.",
+			"docs/api.md has the names to group and filter by.",
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			var answer datadogV2.SingleAggregatedDnsResponseArray
-			err := o.ask(func(ctx context.Context, api *datadogV2.CloudNetworkMonitoringApi, p datadogV2.GetAggregatedConnectionsOptionalParameters) (response *http.Response, err error) {
-				answer, response, err = api.GetAggregatedDns(ctx, datadogV2.GetAggregatedDnsOptionalParameters(p))
-				return response, err
-			})
+			var found answer.DNS
+			body, err := o.ask(answer.DNSPath, &found)
 			if err != nil {
 				return err
 			}
-			return writeAnswer(&o, stdout, stderr, answer, answer.Data, queryTable(answer.Data))
+			return writeAnswer(&o, stdout, stderr, body, found.Data, queryTable(found.Data))
 		},
 	}
 	o.flags(cmd, "client_service,network.dns_query,network.dns_qtype")
@@ -98,45 +85,45 @@ func newDNS(stdout, stderr io.Writer, version string) *cobra.Command {
 }
 
 // queryTable has a column for each name that the API says it has grouped by.
-func queryTable(rows []dnsRow) table[dnsRow] {
+func queryTable(rows []answer.DNSRow) table[answer.DNSRow] {
 	var names []string
 	if len(rows) > 0 {
-		for _, g := range rows[0].Attributes.GetGroupBys() {
-			if !slices.Contains(names, g.GetKey()) {
-				names = append(names, g.GetKey())
+		for _, g := range rows[0].Attributes.GroupBys {
+			if !slices.Contains(names, g.Key) {
+				names = append(names, g.Key)
 			}
 		}
 	}
-	var t table[dnsRow]
+	var t table[answer.DNSRow]
 	for _, name := range names {
-		t = append(t, column[dnsRow]{printable(name), func(r dnsRow) string {
+		t = append(t, column[answer.DNSRow]{printable(name), func(r answer.DNSRow) string {
 			var values []string
-			for _, g := range r.Attributes.GetGroupBys() {
-				if g.GetKey() == name {
-					values = append(values, g.GetValue())
+			for _, g := range r.Attributes.GroupBys {
+				if g.Key == name {
+					values = append(values, g.Value)
 				}
 			}
 			return printable(strings.Join(values, ", "))
 		}, true, 0})
 	}
-	metric := func(title string, key datadogV2.DnsMetricKey, text func(uint64) string, rank int) column[dnsRow] {
-		return column[dnsRow]{title, func(r dnsRow) string {
-			for _, m := range r.Attributes.GetMetrics() {
-				if m.GetKey() == key {
-					return text(uint64(m.GetValue()))
+	metric := func(title, key string, text func(uint64) string, rank int) column[answer.DNSRow] {
+		return column[answer.DNSRow]{title, func(r answer.DNSRow) string {
+			for _, m := range r.Attributes.Metrics {
+				if m.Key == key {
+					return text(uint64(m.Value))
 				}
 			}
 			return text(0)
 		}, false, rank}
 	}
 	return append(t,
-		metric("QUERIES", datadogV2.DNSMETRICKEY_DNS_TOTAL_REQUESTS, count, 0),
-		metric("FAILED", datadogV2.DNSMETRICKEY_DNS_FAILURES, count, 0),
-		metric("NXDOMAIN", datadogV2.DNSMETRICKEY_DNS_RESPONSES_NXDOMAIN, count, 3),
-		metric("SERVFAIL", datadogV2.DNSMETRICKEY_DNS_RESPONSES_SERVFAIL, count, 4),
-		metric("OTHER", datadogV2.DNSMETRICKEY_DNS_RESPONSES_OTHER, count, 5),
-		metric("TIMEOUT", datadogV2.DNSMETRICKEY_DNS_TIMEOUTS, count, 2),
-		metric("OK", datadogV2.DNSMETRICKEY_DNS_SUCCESS_LATENCY_PERCENTILE, roundTrip, 1),
-		metric("ERR", datadogV2.DNSMETRICKEY_DNS_FAILURE_LATENCY_PERCENTILE, roundTrip, 6),
+		metric("QUERIES", answer.DNSTotalRequests, count, 0),
+		metric("FAILED", answer.DNSFailures, count, 0),
+		metric("NXDOMAIN", answer.DNSNXDomain, count, 3),
+		metric("SERVFAIL", answer.DNSServFail, count, 4),
+		metric("OTHER", answer.DNSOtherFailures, count, 5),
+		metric("TIMEOUT", answer.DNSTimeouts, count, 2),
+		metric("OK", answer.DNSSuccessLatency, roundTrip, 1),
+		metric("ERR", answer.DNSFailureLatency, roundTrip, 6),
 	)
 }

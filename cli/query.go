@@ -10,16 +10,17 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/DataDog/datadog-api-client-go/v2/api/datadog"
-	"github.com/DataDog/datadog-api-client-go/v2/api/datadogV2"
 	"github.com/spf13/cobra"
 
+	"socktally/api/answer"
 	"socktally/config"
 )
 
@@ -52,41 +53,41 @@ func (o *queryOptions) flags(cmd *cobra.Command, groupBy string) {
 	f.BoolVar(&o.json, "json", false, "the answer as the API gives it instead of a table")
 }
 
-// parameters are those of the two calls of the official client, which are alike.
-func (o *queryOptions) parameters() (datadogV2.GetAggregatedConnectionsOptionalParameters, error) {
-	p := datadogV2.NewGetAggregatedConnectionsOptionalParameters().WithLimit(o.limit)
+// parameters are those of either path.
+func (o *queryOptions) parameters() (url.Values, error) {
+	p := url.Values{"limit": {strconv.FormatInt(int64(o.limit), 10)}}
 	now := time.Now()
-	for _, t := range []struct {
-		flag, text string
-		set        func(int64) *datadogV2.GetAggregatedConnectionsOptionalParameters
-	}{{"from", o.from, p.WithFrom}, {"to", o.to, p.WithTo}} {
+	for _, t := range []struct{ name, text string }{{"from", o.from}, {"to", o.to}} {
 		if t.text == "" {
 			continue
 		}
 		seconds, err := parseWhen(t.text, now)
 		if err != nil {
-			return *p, usageError{fmt.Errorf("--%s %q: %w", t.flag, t.text, err)}
+			return nil, usageError{fmt.Errorf("--%s %q: %w", t.name, t.text, err)}
 		}
-		t.set(seconds)
+		p.Set(t.name, strconv.FormatInt(seconds, 10))
 	}
-	for _, s := range []struct {
-		text string
-		set  func(string) *datadogV2.GetAggregatedConnectionsOptionalParameters
-	}{{o.groupBy, p.WithGroupBy}, {o.filter, p.WithQuery}, {o.tags, p.WithTags}} {
-		if s.text != "" {
-			s.set(s.text)
+	for name, text := range map[string]string{"group_by": o.groupBy, "query": o.filter, "tags": o.tags} {
+		if text != "" {
+			p.Set(name, text)
 		}
 	}
-	return *p, nil
+	return p, nil
 }
 
-// client makes the official client for the API that the flags and the environment name, and the
-// context that its calls need.
-func (o *queryOptions) client() (*datadogV2.CloudNetworkMonitoringApi, context.Context, error) {
+// api is where the API is and what it wants to see.
+type api struct {
+	base   string // its URL, without a slash at the end
+	key    string
+	client *http.Client
+}
+
+// api finds the API that the flags and the environment name.
+func (o *queryOptions) api() (api, error) {
 	given := o.cmd.Flags().Changed("env-file")
 	// The file may hold keys that are not for everybody to read.
 	if err := config.OverlayEnvFile(o.envFile, given); err != nil && (given || !errors.Is(err, fs.ErrPermission)) {
-		return nil, nil, usageError{err}
+		return api{}, usageError{err}
 	}
 	addr, tls := o.addr, false
 	if addr == "" {
@@ -95,9 +96,9 @@ func (o *queryOptions) client() (*datadogV2.CloudNetworkMonitoringApi, context.C
 	if addr == "" {
 		addr = defaultAPI
 	}
-	url, socket, err := apiURL(addr, tls)
+	base, socket, err := apiURL(addr, tls)
 	if err != nil {
-		return nil, nil, usageError{fmt.Errorf("--addr %q: %w", addr, err)}
+		return api{}, usageError{fmt.Errorf("--addr %q: %w", addr, err)}
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	if socket != "" {
@@ -105,21 +106,13 @@ func (o *queryOptions) client() (*datadogV2.CloudNetworkMonitoringApi, context.C
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		}
 	}
-	cfg := datadog.NewConfiguration()
-	cfg.HTTPClient = &http.Client{Transport: transport, Timeout: queryTimeout}
-	cfg.UserAgent = "socktally/" + o.version
-	cfg.Servers = datadog.ServerConfigurations{{URL: url}}
-	cfg.OperationServers = nil
-	ctx := context.Background()
-	if key, _, _ := strings.Cut(os.Getenv("SOCKTALLY_API_KEYS"), ","); key != "" {
-		ctx = context.WithValue(ctx, datadog.ContextAPIKeys, map[string]datadog.APIKey{"apiKeyAuth": {Key: strings.TrimSpace(key)}})
-	}
-	return datadogV2.NewCloudNetworkMonitoringApi(datadog.NewAPIClient(cfg)), ctx, nil
+	key, _, _ := strings.Cut(os.Getenv("SOCKTALLY_API_KEYS"), ",")
+	return api{base: base, key: strings.TrimSpace(key), client: &http.Client{Transport: transport, Timeout: queryTimeout}}, nil
 }
 
 // apiURL turns an address as SOCKTALLY_LISTEN has it, or a URL, into a URL, and a socket's path if it is
 // to be reached by one.
-func apiURL(addr string, tls bool) (url, socket string, err error) {
+func apiURL(addr string, tls bool) (base, socket string, err error) {
 	if strings.HasPrefix(addr, "http://") || strings.HasPrefix(addr, "https://") {
 		return strings.TrimRight(addr, "/"), "", nil
 	}
@@ -142,50 +135,66 @@ func apiURL(addr string, tls bool) (url, socket string, err error) {
 	return scheme + net.JoinHostPort(host, port), "", nil
 }
 
-// answerError says why there is no answer.
-func answerError(api *datadogV2.CloudNetworkMonitoringApi, response *http.Response, err error) error {
-	where := api.Client.Cfg.Servers[0].URL
-	var refused datadog.GenericOpenAPIError
-	if errors.As(err, &refused) && response != nil {
-		why := strings.TrimSpace(string(refused.ErrorBody))
-		var body struct{ Errors []string }
-		if json.Unmarshal(refused.ErrorBody, &body) == nil && len(body.Errors) > 0 {
-			why = strings.Join(body.Errors, "\n")
-		}
-		err = fmt.Errorf("ask %s: %s: %s", where, response.Status, why)
-		if response.StatusCode == http.StatusBadRequest {
-			return usageError{err}
-		}
-		return err
-	}
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("ask: %w: nothing listens there; socktally run --listen %s does", err, defaultAPI)
-	}
-	return fmt.Errorf("ask: %w", err)
-}
-
-// ask makes one call, which a signal ends.
-func (o *queryOptions) ask(call func(context.Context, *datadogV2.CloudNetworkMonitoringApi, datadogV2.GetAggregatedConnectionsOptionalParameters) (*http.Response, error)) error {
+// ask makes one request, which a signal ends, and decodes its answer into v. It returns the answer too.
+func (o *queryOptions) ask(path string, v any) ([]byte, error) {
 	p, err := o.parameters()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	api, ctx, err := o.client()
+	a, err := o.api()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if response, err := call(ctx, api, p); err != nil {
-		return answerError(api, response, err)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.base+path+"?"+p.Encode(), nil)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("ask: %w", err)}
 	}
-	return nil
+	request.Header.Set("Accept", "application/json")
+	request.Header.Set("User-Agent", "socktally/"+o.version)
+	if a.key != "" {
+		request.Header.Set("DD-API-KEY", a.key)
+	}
+	response, err := a.client.Do(request)
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("ask: %w: nothing listens there; socktally run --listen %s does", err, defaultAPI)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask: %w", err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: read the answer: %w", a.base, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, answerError(a.base, response, body)
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return nil, fmt.Errorf("ask %s: the answer is not one of this API: %w", a.base, err)
+	}
+	return body, nil
 }
 
-// writeAnswer writes an answer as JSON, or its rows as a table.
-func writeAnswer[T any](o *queryOptions, stdout, stderr io.Writer, answer any, rows []T, t table[T]) error {
+// answerError says what the API has against a request.
+func answerError(base string, response *http.Response, body []byte) error {
+	why := strings.TrimSpace(string(body))
+	var refusal answer.Errors
+	if json.Unmarshal(body, &refusal) == nil && len(refusal.Errors) > 0 {
+		why = strings.Join(refusal.Errors, "\n")
+	}
+	err := fmt.Errorf("ask %s: %s: %s", base, response.Status, why)
+	if response.StatusCode == http.StatusBadRequest {
+		return usageError{err}
+	}
+	return err
+}
+
+// writeAnswer writes an answer as it came, in one line, or its rows as a table.
+func writeAnswer[T any](o *queryOptions, stdout, stderr io.Writer, body []byte, rows []T, t table[T]) error {
 	if o.json {
-		return json.NewEncoder(stdout).Encode(answer)
+		return json.NewEncoder(stdout).Encode(json.RawMessage(body))
 	}
 	if len(rows) == 0 {
 		_, err := fmt.Fprintln(stderr, "socktally: there is nothing of this kind in this time")

@@ -2,14 +2,14 @@ package series
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
-
-	"github.com/DataDog/datadog-api-client-go/v2/api/datadog"
 
 	"socktally/forward"
 )
@@ -18,23 +18,26 @@ import (
 // has changed something: longer than most intervals, so that each reading makes one request.
 const wrongReceiver = time.Minute
 
-// judge says what an answer means for the samples of its request; nil is delivered. The answer is
-// nil if there was none.
-func judge(resp *http.Response, err error) *forward.Loss {
-	if resp == nil {
-		l := &forward.Loss{Reason: forward.Unreachable, Err: err, Retry: true}
-		var netErr net.Error
-		if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout() {
-			l.Reason = forward.Timeout
-		}
-		return l
+// maxAnswer bounds what is read of an answer, so that none can fill the memory.
+const maxAnswer = 64 << 10
+
+// judgeNone says what it means for the samples of a request that there was no answer.
+func judgeNone(err error) *forward.Loss {
+	l := &forward.Loss{Reason: forward.Unreachable, Err: err, Retry: true}
+	var netErr net.Error
+	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout() {
+		l.Reason = forward.Timeout
 	}
-	var apiErr datadog.GenericOpenAPIError
-	understood := !errors.As(err, &apiErr)
+	return l
+}
+
+// judge says what an answer means for the samples of its request; nil is delivered. said is what it holds,
+// whole or not.
+func judge(resp *http.Response, said []byte, whole bool) *forward.Loss {
 	status := resp.StatusCode
-	l := &forward.Loss{Err: describe(resp, apiErr), Retry: true, RetryAfter: retryAfter(resp.Header, time.Now())}
+	l := &forward.Loss{Err: describe(resp, said), Retry: true, RetryAfter: retryAfter(resp.Header, time.Now())}
 	switch {
-	case status >= 200 && status < 300 && understood:
+	case status >= 200 && status < 300 && (!whole || understood(said)):
 		// An answer that broke off behind this status was given all the same.
 		return nil
 	case status == http.StatusBadRequest || status == http.StatusUnprocessableEntity:
@@ -57,9 +60,16 @@ func judge(resp *http.Response, err error) *forward.Loss {
 	return l
 }
 
+// understood tells an intake's answer to samples that it took, which is empty or an object, from that of
+// something else that answers at this address.
+func understood(said []byte) bool {
+	var object map[string]json.RawMessage
+	return len(said) == 0 || json.Unmarshal(said, &object) == nil
+}
+
 // describe quotes the answer: its status, where a redirect leads, and what the intake says.
-func describe(resp *http.Response, apiErr datadog.GenericOpenAPIError) error {
-	said := strings.Join(strings.Fields(string(apiErr.ErrorBody)), " ")
+func describe(resp *http.Response, body []byte) error {
+	said := strings.Join(strings.Fields(string(body)), " ")
 	const most = 200
 	if len(said) > most {
 		said = said[:most] + "..."
@@ -72,4 +82,19 @@ func describe(resp *http.Response, apiErr datadog.GenericOpenAPIError) error {
 		text += fmt.Sprintf(": %q", said)
 	}
 	return errors.New(text)
+}
+
+// retryAfter reads how long the intake asks to be left alone: Retry-After in seconds or as a date,
+// or Datadog's X-RateLimit-Reset in seconds.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	for _, name := range []string{"Retry-After", "X-RateLimit-Reset"} {
+		value := h.Get(name)
+		if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+			return time.Duration(seconds) * time.Second
+		}
+		if t, err := http.ParseTime(value); err == nil && t.After(now) {
+			return t.Sub(now)
+		}
+	}
+	return 0
 }

@@ -1,22 +1,16 @@
-// Package series sends samples to a Datadog v2 series intake over HTTP, through the official API
-// client. It decides what each answer means for the samples; waiting and retrying is the
-// Forwarder's part.
+// Package series sends samples to a Datadog v2 series intake over HTTP. It decides what each answer means
+// for the samples; waiting and retrying is the Forwarder's part.
 package series
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
-
-	"github.com/DataDog/datadog-api-client-go/v2/api/datadog"
-	"github.com/DataDog/datadog-api-client-go/v2/api/datadogV2"
 
 	"socktally/forward"
 	"socktally/metric"
@@ -26,9 +20,6 @@ import (
 // bytes compressed and ten times that uncompressed; as compression adds almost nothing in the
 // worst case, a payload below the first bound is below both.
 const maxPayload = 500_000
-
-// maxAnswer bounds what is read of an answer.
-const maxAnswer = 64 << 10
 
 // Options are the settings of a Sink.
 type Options struct {
@@ -46,33 +37,27 @@ type Options struct {
 
 // Sink sends samples to one intake.
 type Sink struct {
-	url    string
-	key    string
-	host   string
-	tags   []string
-	client *http.Client
-	api    *datadogV2.MetricsApi
+	url       string
+	key       string
+	host      string
+	tags      []string
+	userAgent string
+	client    *http.Client
 }
 
 // New returns the sink "http". Proxies are taken from HTTPS_PROXY and its relatives.
 func New(o Options) *Sink {
-	client := &http.Client{
-		Transport: limitAnswers{http.DefaultTransport.(*http.Transport).Clone()},
-		// A redirect would turn the POST into a GET and lose the payload.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	cfg := datadog.NewConfiguration()
-	cfg.HTTPClient = client
-	cfg.UserAgent = o.UserAgent
-	cfg.Servers = datadog.ServerConfigurations{{URL: o.URL}}
-	cfg.OperationServers = nil
 	return &Sink{
-		url:    o.URL,
-		key:    o.APIKey,
-		host:   o.Host,
-		tags:   o.Tags,
-		client: client,
-		api:    datadogV2.NewMetricsApi(datadog.NewAPIClient(cfg)),
+		url:       o.URL,
+		key:       o.APIKey,
+		host:      o.Host,
+		tags:      o.Tags,
+		userAgent: o.UserAgent,
+		client: &http.Client{
+			Transport: http.DefaultTransport.(*http.Transport).Clone(),
+			// A redirect would turn the POST into a GET and lose the payload.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
 	}
 }
 
@@ -125,16 +110,7 @@ func (s *Sink) post(ctx context.Context, samples []metric.Sample, halvings *int)
 
 // submit makes one request. It returns nil if the intake took the samples.
 func (s *Sink) submit(ctx context.Context, samples []metric.Sample) *forward.Loss {
-	payload := datadogV2.MetricPayload{Series: make([]datadogV2.MetricSeries, 0, len(samples))}
-	for _, m := range samples {
-		payload.Series = append(payload.Series, s.series(m))
-	}
-	if s.key != "" {
-		ctx = context.WithValue(ctx, datadog.ContextAPIKeys, map[string]datadog.APIKey{"apiKeyAuth": {Key: s.key}})
-	}
-	gzip := datadogV2.NewSubmitMetricsOptionalParameters().WithContentEncoding(datadogV2.METRICCONTENTENCODING_GZIP)
-	_, resp, err := s.api.SubmitMetrics(ctx, payload, *gzip)
-	l := judge(resp, err)
+	l := s.request(ctx, samples)
 	if l == nil {
 		return nil
 	}
@@ -149,26 +125,30 @@ func (s *Sink) submit(ctx context.Context, samples []metric.Sample) *forward.Los
 	return l
 }
 
-// series turns a sample into the intake's shape: one point, stamped with the sample's own time in
-// whole seconds.
-func (s *Sink) series(m metric.Sample) datadogV2.MetricSeries {
-	point := datadogV2.MetricPoint{Timestamp: datadog.PtrInt64(m.Time.Unix()), Value: datadog.PtrFloat64(m.Value)}
-	series := datadogV2.MetricSeries{
-		Metric:    m.Name,
-		Type:      datadogV2.METRICINTAKETYPE_GAUGE.Ptr(),
-		Points:    []datadogV2.MetricPoint{point},
-		Tags:      metric.AllTags(s.tags, m),
-		Resources: []datadogV2.MetricResource{{Type: datadog.PtrString("host"), Name: datadog.PtrString(s.host)}},
+// request posts samples and judges the answer.
+func (s *Sink) request(ctx context.Context, samples []metric.Sample) *forward.Loss {
+	body, err := s.encode(samples)
+	if err != nil {
+		return &forward.Loss{Reason: forward.Rejected, Err: err} // no other time makes it better
 	}
-	if m.Kind == metric.Count {
-		series.Type = datadogV2.METRICINTAKETYPE_COUNT.Ptr()
-		seconds := max(1, math.Round(m.Interval.Seconds()))
-		series.Interval = datadog.PtrInt64(int64(seconds))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/api/v2/series", bytes.NewReader(body))
+	if err != nil {
+		return judgeNone(err)
 	}
-	if d, ok := metric.Lookup(m.Name); ok && d.Unit != metric.None {
-		series.Unit = datadog.PtrString(d.Unit)
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Content-Encoding", "gzip")
+	r.Header.Set("Accept", "application/json")
+	r.Header.Set("User-Agent", s.userAgent)
+	if s.key != "" {
+		r.Header.Set("DD-API-KEY", s.key)
 	}
-	return series
+	resp, err := s.client.Do(r)
+	if err != nil {
+		return judgeNone(err)
+	}
+	defer resp.Body.Close()
+	said, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	return judge(resp, said, err == nil)
 }
 
 // fitting returns how many of the first samples make one payload, at least 1.
@@ -204,34 +184,4 @@ func names(samples []metric.Sample) string {
 		return fmt.Sprintf("%s and %d more metrics", strings.Join(list[:most], ", "), len(list)-most)
 	}
 	return strings.Join(list, ", ")
-}
-
-// limitAnswers is a transport that cuts answers off, so that no answer can fill the memory.
-type limitAnswers struct{ *http.Transport }
-
-// RoundTrip implements http.RoundTripper.
-func (t limitAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := t.Transport.RoundTrip(r)
-	if err == nil {
-		resp.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.LimitReader(resp.Body, maxAnswer), resp.Body}
-	}
-	return resp, err
-}
-
-// retryAfter reads how long the intake asks to be left alone: Retry-After in seconds or as a date,
-// or Datadog's X-RateLimit-Reset in seconds.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	for _, name := range []string{"Retry-After", "X-RateLimit-Reset"} {
-		value := h.Get(name)
-		if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-			return time.Duration(seconds) * time.Second
-		}
-		if t, err := http.ParseTime(value); err == nil && t.After(now) {
-			return t.Sub(now)
-		}
-	}
-	return 0
 }

@@ -42,7 +42,7 @@ type connectionCounters struct {
 	Retransmits         float64 `json:"tcp_retransmits"`
 }
 
-// ask runs a command that asks the API by the official client, and returns the rows by their id.
+// ask runs a command that asks the API, and returns the rows by their id.
 func ask(t *testing.T, command, addr string, args ...string) map[string]apiRow {
 	t.Helper()
 	p := start(t, nil, binary(t, socktally), append([]string{command, "--env-file", os.DevNull, "--addr", addr, "--json"}, args...)...)
