@@ -7,10 +7,9 @@ tool (
 	github.com/prometheus/statsd_exporter
 )
 
-require golang.org/x/sys v0.49.0
-
 require (
 	github.com/DataDog/datadog-api-client-go/v2 v2.67.0
+	golang.org/x/sys v0.49.0
 	socktally v0.0.0
 )
 
