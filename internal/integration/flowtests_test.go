@@ -57,9 +57,15 @@ func TestFlowsOnOtherKernels(t *testing.T) {
 		if path == "" {
 			skip(t, "needs %s, a file with what go test -v printed", flowsLogVar)
 		}
-		own, err := runInLog(text(t, path), "socktally/flows")
+		log := text(t, path)
+		own, err := runInLog(log, "socktally/flows")
 		if err != nil {
 			t.Fatalf("%s: %v", path, err)
+		}
+		for name := range parseRun(log).refusals {
+			if _, ofFlows := own.refusals[name]; !ofFlows {
+				t.Errorf("%s was skipped, and is not of package flows: no other kernel runs it", name)
+			}
 		}
 		own.kernel = "own " + strings.TrimSpace(text(t, "/proc/sys/kernel/osrelease"))
 		for _, name := range own.unexplained() {

@@ -2,6 +2,8 @@ package integration
 
 import (
 	"encoding/json"
+	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,8 +24,7 @@ const (
 // TestOtherKernels boots Debian's kernels in an emulator. In each it counts a small traffic, reads the memory of
 // TCP, whose unit is a page, and asks a daemon's API.
 func TestOtherKernels(t *testing.T) {
-	outer := t
-	guests := map[string]string{}
+	guests := t.TempDir()
 	for _, k := range []struct {
 		debianKernel
 		version  string
@@ -41,10 +42,7 @@ func TestOtherKernels(t *testing.T) {
 	} {
 		t.Run(k.suite+"/"+k.flavour, func(t *testing.T) {
 			image := k.fetch(t)
-			if guests[k.arch()] == "" {
-				guests[k.arch()] = buildGuest(t, outer.TempDir(), k.arch())
-			}
-			carried := []string{guests[k.arch()]}
+			carried := []string{buildGuest(t, filepath.Join(guests, k.arch()), k.arch())}
 			if k.source == "sockdiag" { // a module
 				carried = append(carried, image.modules)
 			}
@@ -70,9 +68,12 @@ func TestOtherKernels(t *testing.T) {
 	}
 }
 
-// buildGuest builds the first process of machines and socktally into a folder, and returns it.
+// buildGuest builds the first process of machines and socktally into a folder, unless it is there, and returns it.
 func buildGuest(t *testing.T, dir, arch string) string {
 	t.Helper()
+	if err := os.Mkdir(dir, 0o755); errors.Is(err, os.ErrExist) {
+		return dir
+	}
 	goBuild(t, arch, filepath.Join(dir, "init"), "guest", "build")
 	goBuild(t, arch, filepath.Join(dir, "socktally"), "../..", "build")
 	return dir
