@@ -40,7 +40,7 @@ func TestOtherKernels(t *testing.T) {
 		{debianKernel{"trixie", "cloud-arm64"}, "6.12.", "ebpf", "ebpf", 4096},
 		{debianKernel{"trixie", "arm64-16k"}, "6.12.", "ebpf", "ebpf", 16384},
 	} {
-		t.Run(k.suite+"/"+k.flavour, func(t *testing.T) {
+		t.Run(k.suite+" "+k.flavour, func(t *testing.T) {
 			image := k.fetch(t)
 			carried := []string{buildGuest(t, filepath.Join(guests, k.arch()), k.arch())}
 			if k.source == "sockdiag" { // a module
