@@ -13,7 +13,7 @@ MODULES = . internal/integration
 # commits after v1.2.0 are 1.2.0+3.gHASH and later, and without a tag it is 0~HASH, before all.
 PACKAGE_VERSION ?= $(shell echo '$(VERSION)' | sed -E 's/^v//; s/^[^0-9]|^[0-9a-f]{7,}/0~&/; s/-([0-9]+)-g/+\1.g/; s/-dirty/+dirty/; s/-/~/; s/-/./g')
 
-.PHONY: build build-all package lint-packages image test integration lint generate generate-bpf bench bench-flows bench-api ci clean
+.PHONY: build build-all package lint-packages image test integration long lint generate generate-bpf bench bench-flows bench-api ci clean
 
 build:
 	$(BUILD) -o bin/socktally .
@@ -50,14 +50,18 @@ image: build-$(shell go env GOARCH)
 
 # Everything that a person can run without root. Tests that need more say why they skip.
 test:
-	go test ./...
+	go test $(TESTFLAGS) ./...
 
 # The binary against receivers nobody here wrote, which this builds, and the packages and the image where
 # they are installed. What needs root is skipped without it; SOCKTALLY_TEST_PRIVILEGED=1 makes it fail
 # instead. SOAK=60s is CI's soak test.
 SOAK ?= 10s
 integration:
-	cd internal/integration && go test -v -count=1 -timeout=15m -parallel=8 -soak=$(SOAK) ./...
+	cd internal/integration && go test -v -count=1 -timeout=25m -parallel=8 -soak=$(SOAK) ./...
+
+# All tests of package flows in emulated machines with Debian's kernels 6.1 and 6.12. As root.
+long:
+	cd internal/integration && SOCKTALLY_TEST_LONG=1 go test -v -count=1 -timeout=60m -run '^TestFlowsOnOtherKernels$$' .
 
 # The tables of metrics and variables, the man page, the completions and the sample settings, from the
 # code that they describe. A test compares them.

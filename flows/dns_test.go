@@ -208,7 +208,7 @@ func TestDNSWithDig(t *testing.T) {
 	counter := openUDPFor(t, Options{Mode: EBPF})
 	for _, at := range []string{serverIPv4, serverIPv6} {
 		for _, args := range [][]string{{"+noedns", "yes.invalid", "A"}, {"yes.invalid", "A"}, {"x.no.invalid", "MX"}, {"other.invalid", "TXT"}} {
-			client.command("", "dig", append([]string{"@" + at, "+tries=1"}, args...)...)
+			client.command("", "dig", append([]string{"@" + at, "+tries=1", "+time=60"}, args...)...)
 		}
 		sums, records := tallyDNS(t, counter, at)
 		if s := sums["yes.invalid A"]; s.Requests != 2 || s.Successes != 2 {
@@ -250,8 +250,8 @@ func TestDNSFailureAndTruncation(t *testing.T) {
 	client, server := newWire(t)
 	server.nsd(serverIPv4)
 	counter := openUDPFor(t, Options{Mode: EBPF})
-	client.command("", "dig", "@"+serverIPv4, "+tries=1", "fail.invalid")
-	out := client.command("", "dig", "@"+serverIPv4, "+tries=1", "+noedns", "big.zone.invalid", "TXT")
+	client.command("", "dig", "@"+serverIPv4, "+tries=1", "+time=60", "fail.invalid")
+	out := client.command("", "dig", "@"+serverIPv4, "+tries=1", "+time=60", "+noedns", "big.zone.invalid", "TXT")
 	if !strings.Contains(out, "retrying in TCP mode") {
 		t.Fatalf("dig did not go to TCP:\n%s", out)
 	}
@@ -348,7 +348,7 @@ func TestDNSTimeoutsPortsAndServers(t *testing.T) {
 	client.dialUDP("udp4", elsewhere.LocalAddr().String()).Write(query(t, 7, "unseen.invalid."))
 	for where, counter := range map[string]*Counter{"client": atClient, "server": atServer} {
 		var got record.DNSCounts
-		var records []DNSRecord
+		var records []record.DNS
 		await(t, func() error {
 			sums, more := tallyDNS(t, counter, serverIPv4)
 			for name, s := range sums {

@@ -41,7 +41,7 @@ func (ns *namespace) failing(t testing.TB, address string) {
 func (ns *namespace) fail(t testing.TB, server *namespace, rule, address string) {
 	t.Helper()
 	ns.sysctl("tcp_syn_retries", "1")
-	ns.sysctl("tcp_syn_linear_timeouts", "0")
+	ns.newerSysctl("tcp_syn_linear_timeouts", "0") // 6.5
 	if rule != "" {
 		server.nft(rejectChain + rule + "; }; }")
 		defer server.nft("delete table ip t")

@@ -32,13 +32,30 @@ func needPrivilege(t testing.TB) {
 	t.Skip("needs root: makes network namespaces and loads BPF programs")
 }
 
+// refused skips a test of what this kernel refuses, in words that CI looks for: it wants another kernel to
+// have run each test that was skipped so. What is a program and where it attaches, or the like.
+func refused(t testing.TB, what string, answer error) {
+	t.Helper()
+	t.Skipf("%s is refused by this kernel: %s: %v", t.Name(), what, answer)
+}
+
+// cgroup2 returns where cgroup v2 are mounted.
+func cgroup2(t testing.TB) string {
+	t.Helper()
+	root := cgroup2Mount("/proc")
+	if root == "" {
+		refused(t, "cgroup v2", errNoCgroup2)
+	}
+	return root
+}
+
 // openFor opens a Counter that the test's end closes. A kernel that refuses the tracer skips.
 func openFor(t testing.TB, o Options) *Counter {
 	t.Helper()
 	needPrivilege(t)
 	c, err := Open(o)
-	if err != nil && os.Getenv("SOCKTALLY_TEST_PRIVILEGED") != "1" {
-		t.Skip(err)
+	if isRefused(err) {
+		refused(t, string(o.Mode), err)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -52,6 +69,12 @@ func openFor(t testing.TB, o Options) *Counter {
 	return c
 }
 
+// isRefused says whether the kernel does not allow something at all. What the verifier finds is a fault of ours.
+func isRefused(err error) bool {
+	var refusal *Refusal
+	return errors.As(err, &refusal) && (refusal.Reason != ReasonOther || errors.Is(err, unix.EPERM))
+}
+
 // wantNoRefusal fails the test where the kernel found a fault with a program, and says what it does not allow
 // at all: there, the next best way is tested.
 func wantNoRefusal(t testing.TB, c *Counter, forced refuser) {
@@ -60,7 +83,7 @@ func wantNoRefusal(t testing.TB, c *Counter, forced refuser) {
 		for _, r := range cover.Refused {
 			switch {
 			case forced[r.Name] != nil || r.Reason == ReasonSockDiag || r.Reason == ReasonCgroup:
-			case r.Reason == ReasonOther && errors.Is(r.Err, unix.EPERM):
+			case isRefused(r):
 				t.Logf("this kernel does not allow %v", r)
 			default:
 				t.Errorf("%s: %v", cover.Part, r)
@@ -81,10 +104,18 @@ func refusalOf(c *Counter, part Part) error {
 func openIn(t testing.TB, ns *namespace, o Options) *Counter {
 	t.Helper()
 	var c *Counter
-	ns.do(func() (err error) {
+	var err error
+	ns.do(func() error {
 		c, err = Open(o)
-		return err
+		return nil
 	})
+	if isRefused(err) {
+		refused(t, string(o.Mode), err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantNoRefusal(t, c, o.refuse)
 	t.Cleanup(func() {
 		if err := c.Close(); err != nil {
 			t.Error(err)
@@ -193,6 +224,14 @@ func (ns *namespace) nft(rules string) { ns.t.Helper(); ns.command(rules, "nft",
 func (ns *namespace) sysctl(name, value string) {
 	ns.t.Helper()
 	ns.do(func() error { return os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0) })
+}
+
+// newerSysctl is sysctl where the kernel has it.
+func (ns *namespace) newerSysctl(name, value string) {
+	ns.t.Helper()
+	if _, err := os.Stat("/proc/sys/net/ipv4/" + name); err == nil {
+		ns.sysctl(name, value)
+	}
 }
 
 // snmp reads a counter of the namespace's own statistics.

@@ -20,11 +20,8 @@ import (
 // runs runs a program in the namespace to its end, with this environment and no other.
 func (ns *namespace) runs(env []string, name string, args ...string) *exec.Cmd {
 	ns.t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		ns.t.Skip(err)
-	}
-	cmd := exec.Command(path, args...)
+	needProgram(ns.t, name)
+	cmd := exec.Command(name, args...)
 	cmd.Env = env
 	ns.do(func() error {
 		out, err := cmd.CombinedOutput()
@@ -198,9 +195,7 @@ func TestOlderProcessIsNamed(t *testing.T) {
 
 // nginx writes its title over its environment, after it has begun to listen.
 func TestOverwrittenEnvironment(t *testing.T) {
-	if _, err := exec.LookPath("nginx"); err != nil {
-		t.Skip(err)
-	}
+	needProgram(t, "nginx", "curl")
 	client, server := newWire(t)
 	counter := openFor(t, Options{Mode: EBPF})
 	dir := t.TempDir()
@@ -239,9 +234,10 @@ func TestHostileProcess(t *testing.T) {
 	url, port := webServer(t, server)
 	counter := openFor(t, Options{Mode: EBPF})
 	dir := t.TempDir()
+	needProgram(t, "curl")
 	curl, err := exec.LookPath("curl")
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	const comm, service = "c\n|#,\x01\xff\x1b[2J", "s\nx:1|c|#a:b,\x01\xff\x1b[2J"
 	evil := filepath.Join(dir, comm)

@@ -1,6 +1,7 @@
 package flows
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -47,7 +48,7 @@ func wantCover(t *testing.T, c *Counter, part Part, by string) *Coverage {
 		t.Fatalf("%s: nothing is said of it", part)
 	}
 	if cover.By != by {
-		t.Skipf("refused by this kernel: %v", cover)
+		refused(t, string(part), errors.New(cover.Because()))
 	}
 	return cover
 }

@@ -439,7 +439,7 @@ func TestUDPSegmentation(t *testing.T) {
 		var failed error
 		raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, 500) })
 		if failed != nil {
-			t.Skip(failed)
+			refused(t, "UDP_SEGMENT", failed)
 		}
 		if _, err := c.Write(make([]byte, 10_001)); err != nil {
 			t.Fatal(err)
@@ -643,10 +643,7 @@ func TestUDPProcessDeath(t *testing.T) {
 
 func TestUDPLeavesNothing(t *testing.T) {
 	needPrivilege(t)
-	root := cgroup2Mount("/proc")
-	if root == "" {
-		t.Skip("no cgroup v2 tree")
-	}
+	root := cgroup2(t)
 	attached := func() (n [3]int) {
 		f, err := os.Open(root)
 		if err != nil {

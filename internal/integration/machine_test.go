@@ -22,9 +22,14 @@ type machine struct {
 	*process
 }
 
-// bootstrap makes the file system of a Debian suite with packages beside the smallest set, from the
-// mirror that this machine uses.
+// bootstrap makes the file system of a Debian suite with packages beside the smallest set.
 func bootstrap(t *testing.T, suite string, packages ...string) string {
+	t.Helper()
+	return mmdebstrap(t, suite, packages, "--variant=minbase")
+}
+
+// mmdebstrap makes a file system of packages of a Debian suite, from the mirror that this machine uses.
+func mmdebstrap(t *testing.T, suite string, packages []string, options ...string) string {
 	t.Helper()
 	needRoot(t)
 	needTool(t, "mmdebstrap")
@@ -37,7 +42,8 @@ func bootstrap(t *testing.T, suite string, packages ...string) string {
 		t.Fatal("this machine's apt has no mirror")
 	}
 	root := filepath.Join(t.TempDir(), suite)
-	mustRun(t, "mmdebstrap", "--quiet", "--variant=minbase", "--include="+strings.Join(packages, ","), suite, root, sites[0])
+	args := append([]string{"--quiet", "--include=" + strings.Join(packages, ",")}, options...)
+	mustRun(t, "mmdebstrap", append(args, suite, root, sites[0])...)
 	return root
 }
 

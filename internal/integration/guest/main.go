@@ -1,6 +1,6 @@
 // Command guest is the first process of a virtual machine: it mounts what socktally needs, counts a
-// small traffic of its own beside socktally flows, prints both as one JSON object on the console,
-// and turns the machine off.
+// small traffic of its own beside socktally flows, once and run, prints both as one JSON object on the
+// console, and turns the machine off. In a machine that carries a program of tests it runs that.
 package main
 
 import (
@@ -13,9 +13,12 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The traffic. The short connections end within the interval, the long one does not.
@@ -39,6 +42,12 @@ func main() {
 		return
 	}
 	if len(os.Args) > 1 {
+		if _, err := os.Stat(testProgram); err == nil {
+			if err := runTests(); err != nil {
+				fmt.Println("tests:", err)
+			}
+			return
+		}
 		fmt.Println(resultLabel + scenario())
 		return
 	}
@@ -50,9 +59,9 @@ func main() {
 			fmt.Println("mount", m.dir, err)
 		}
 	}
-	for _, path := range []string{"/inet_diag.ko", "/tcp_diag.ko"} { // where the kernel does not have them built in
-		if err := loadModule(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			fmt.Println("load", path, err)
+	for _, name := range []string{"inet_diag", "tcp_diag"} { // where the machine has no modprobe
+		if err := loadModule(name); err != nil {
+			fmt.Println("load", name, err)
 		}
 	}
 	// A child sees the mounts from its start; some libraries look at /proc only then.
@@ -71,7 +80,12 @@ type result struct {
 	Sums    map[string]int64 // of all records, by protocol and name: "tcp.bytes_sent_by_client"
 	Sources map[string]int
 	Visits  int64 // connections of visitor
-	Error   string
+	// The size of a page in bytes; the memory of TCP in pages by the kernel, and in KiB by socktally once.
+	PageSize, MemoryPages int
+	MemoryKiB             float64
+	Asked                 map[string]float64 // what the API says of the connection to askedServer
+	AskedError            string             // why it last did not
+	Error                 string
 }
 
 func scenario() string {
@@ -140,7 +154,10 @@ func (r *result) run() error {
 	if err := questions(); err != nil {
 		r.Log += err.Error()
 	}
-	return nil
+	if err := r.read(); err != nil {
+		return err
+	}
+	return r.ask()
 }
 
 // startCounting starts socktally flows and returns, once it counts, what waits for its end and adds
@@ -232,28 +249,31 @@ func exchange(address string, up, down int) error {
 	return err
 }
 
-func loadModule(path string) error {
-	f, err := os.Open(path)
+// loadModule loads one of IPv4's modules that the machine carries, if it does.
+func loadModule(name string) error {
+	paths, err := filepath.Glob("/lib/modules/*/kernel/net/ipv4/" + name + ".ko")
+	if err != nil || len(paths) == 0 {
+		return err
+	}
+	f, err := os.Open(paths[0])
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return finitModule(f)
+	return unix.FinitModule(int(f.Fd()), "", 0)
 }
 
 // loopbackUp is "ip link set lo up".
 func loopbackUp() error {
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM, 0)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 	if err != nil {
 		return err
 	}
-	defer syscall.Close(fd)
-	var request struct {
-		name  [16]byte
-		flags uint16
-		_     [22]byte
+	defer unix.Close(fd)
+	request, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
 	}
-	copy(request.name[:], "lo")
-	request.flags = syscall.IFF_UP | syscall.IFF_RUNNING
-	return ioctl(fd, syscall.SIOCSIFFLAGS, &request)
+	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
 }
