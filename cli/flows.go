@@ -19,6 +19,7 @@ import (
 
 	"socktally/daemon"
 	"socktally/flows"
+	"socktally/flows/coverage"
 	"socktally/record"
 )
 
@@ -91,7 +92,7 @@ func (o *flowsOptions) run(stdout, stderr io.Writer, live bool) error {
 	}
 	defer counter.Close()
 	for _, c := range counter.Coverage() {
-		if o.dns && c.By == "" && (c.Part == flows.PartUDP || c.Part == flows.PartDNS) {
+		if o.dns && c.By == "" && (c.Part == coverage.UDP || c.Part == coverage.DNS) {
 			return errors.New(c.String())
 		}
 	}
@@ -177,7 +178,7 @@ func logLosses(log *slog.Logger, counter *flows.Counter) {
 	losses, err := counter.Losses()
 	if err != nil {
 		log.Warn("losses cannot be read", "error", err)
-	} else if losses != (flows.Losses{}) {
+	} else if losses != (coverage.Losses{}) {
 		log.Warn("not everything was counted as its own flow", "losses", fmt.Sprintf("%+v", losses))
 	}
 }

@@ -3,11 +3,10 @@ package cli
 import (
 	"context"
 	"fmt"
+	"socktally/flows/coverage"
 	"time"
 
 	"github.com/gdamore/tcell/v2"
-
-	"socktally/flows"
 )
 
 // showLive draws the rows of each interval until q is pressed or ctx ends.
@@ -59,7 +58,7 @@ func header[T any](v view[T], rows []T, interval time.Duration) string {
 			text += "; " + c.String()
 		}
 	}
-	if losses, err := v.counter.Losses(); err == nil && losses != (flows.Losses{}) {
+	if losses, err := v.counter.Losses(); err == nil && losses != (coverage.Losses{}) {
 		text += fmt.Sprintf("; losses %+v", losses)
 	}
 	return text

@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"socktally/flows/networks"
 	"socktally/metric"
-	"socktally/networks"
 )
 
 // flowTags returns the tags of the list, or none and one fault.

@@ -26,7 +26,7 @@ import (
 
 	"socktally/api"
 	"socktally/config"
-	"socktally/flows"
+	"socktally/flows/coverage"
 	"socktally/record"
 	"socktally/store"
 )
@@ -161,7 +161,7 @@ func TestQueriesSeeThePresent(t *testing.T) {
 	stop := f.run()
 	base := "http://" + f.address(t)
 	groupBy := url.Values{"group_by": {"client_service,server_team,server_name,client_host"}}
-	c.set(nil, flows.Losses{}, 100, 11)
+	c.set(nil, coverage.Losses{}, 100, 11)
 	c.mu.Lock()
 	c.dns = []record.DNS{{Name: "db.invalid", Direction: record.Outgoing, Client: record.Endpoint{Owner: record.Owner{PID: 7}}, Server: record.Endpoint{Addr: netip.MustParseAddr("10.0.0.53")}, DNSCounts: record.DNSCounts{Requests: 3}}}
 	c.mu.Unlock()
@@ -173,7 +173,7 @@ func TestQueriesSeeThePresent(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	// What comes within a second of that may wait; what comes later is seen.
-	c.set(nil, flows.Losses{}, 1000)
+	c.set(nil, coverage.Losses{}, 1000)
 	f.daemon.flows.mu.Lock()
 	f.daemon.flows.fresh = time.Now().Add(-refreshAfter)
 	f.daemon.flows.mu.Unlock()
@@ -191,7 +191,7 @@ func TestQueriesSeeThePresent(t *testing.T) {
 	if n := len(f.out.lines("socktally.flow.")); n != 0 {
 		t.Errorf("a query sent %d metrics", n)
 	}
-	c.set(nil, flows.Losses{}, 10_000)
+	c.set(nil, coverage.Losses{}, 10_000)
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
@@ -227,7 +227,7 @@ func TestMetricsWaitWithinBounds(t *testing.T) {
 	c.records = many
 	f.daemon.flows.refresh(context.Background())
 	f.daemon.flows.fresh = time.Time{}
-	c.set(nil, flows.Losses{}, 7)
+	c.set(nil, coverage.Losses{}, 7)
 	f.daemon.flows.refresh(context.Background())
 	if c.tallied() != 1 {
 		t.Errorf("%d tallies, want 1", c.tallies)
@@ -258,7 +258,7 @@ func TestStoreThatFails(t *testing.T) {
 	}{{nil, ""}, {errors.New("disk full"), "the store takes no records"}, {errors.New("disk full"), ""}, {nil, "the store takes records again"}} {
 		s.fail(step.err)
 		s.stats = store.Stats{FileBytes: 4096, WaitingBuckets: i % 2, DroppedRecords: []uint64{0, 4, 6, 6}[i], FoldedRecords: uint64(i) / 3}
-		c.set(nil, flows.Losses{}, 7)
+		c.set(nil, coverage.Losses{}, 7)
 		before := f.log.lines("the store")
 		f.daemon.flows.tick(f.daemon.forwarder)
 		added := f.log.lines("the store")[len(before):]

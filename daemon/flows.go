@@ -4,19 +4,18 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode"
 
 	"socktally/config"
 	"socktally/flowmetric"
 	"socktally/flows"
+	"socktally/flows/coverage"
+	"socktally/flows/networks"
 	"socktally/forward"
 	"socktally/metric"
-	"socktally/networks"
 	"socktally/record"
 )
 
@@ -26,10 +25,10 @@ const lastTally = time.Second
 // flowCounter is what a Daemon needs of a flows.Counter.
 type flowCounter interface {
 	Source() record.Source
-	Coverage() []flows.Coverage
+	Coverage() []coverage.Entry
 	Tally(context.Context) ([]record.Flow, error)
 	TallyDNS(context.Context) ([]record.DNS, error)
-	Losses() (flows.Losses, error)
+	Losses() (coverage.Losses, error)
 	Close() error
 }
 
@@ -59,7 +58,7 @@ type flowTally struct {
 	// dnsSince is what since is, for DNS.
 	dnsSince time.Time
 	fresh    time.Time // the end of the last tally that succeeded
-	losses   flows.Losses
+	losses   coverage.Losses
 	tally    trouble
 	dns      trouble
 	losing   bool
@@ -115,7 +114,7 @@ func (f *flowTally) open() bool {
 }
 
 // LogCoverage logs each part of flows that is not counted in the best way: as a warning where something is lost.
-func LogCoverage(log *slog.Logger, parts []flows.Coverage) {
+func LogCoverage(log *slog.Logger, parts []coverage.Entry) {
 	for _, c := range parts {
 		switch {
 		case c.Lost != "":
@@ -232,13 +231,10 @@ func (f *flowTally) countLosses(to *forward.Forwarder) {
 		return // as good as a tally that failed, which comes next
 	}
 	any := false
-	before, after := reflect.ValueOf(f.losses), reflect.ValueOf(losses)
-	for i := range after.NumField() {
-		if n := after.Field(i).Uint() - before.Field(i).Uint(); n > 0 {
-			any = true
-			to.Count(metric.FlowLosses, int(n), "reason:"+snakeCase(after.Type().Field(i).Name))
-		}
-	}
+	losses.Since(f.losses, func(reason string, n uint64) {
+		any = true
+		to.Count(metric.FlowLosses, int(n), "reason:"+reason)
+	})
 	f.losses = losses
 	switch {
 	case any && !f.losing:
@@ -247,19 +243,6 @@ func (f *flowTally) countLosses(to *forward.Forwarder) {
 		f.log.Info("every flow is counted as its own again")
 	}
 	f.losing = any
-}
-
-// snakeCase makes a tag's value of the name of a field of flows.Losses: "dns_dropped" of "DNSDropped".
-func snakeCase(name string) string {
-	var b strings.Builder
-	for i, r := range name {
-		// A word begins after a lower letter, and with the last of several upper ones.
-		if unicode.IsUpper(r) && i > 0 && (unicode.IsLower(rune(name[i-1])) || i+1 < len(name) && unicode.IsLower(rune(name[i+1]))) {
-			b.WriteByte('_')
-		}
-		b.WriteRune(unicode.ToLower(r))
-	}
-	return b.String()
 }
 
 // Reload reads the table of networks and the certificate of the API again. One with a fault leaves the

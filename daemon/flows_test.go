@@ -14,6 +14,7 @@ import (
 
 	"socktally/config"
 	"socktally/flows"
+	"socktally/flows/coverage"
 	"socktally/record"
 )
 
@@ -21,17 +22,17 @@ import (
 type fakeCounter struct {
 	mu       sync.Mutex
 	records  []record.Flow
-	losses   flows.Losses
+	losses   coverage.Losses
 	err      error
 	dns      []record.DNS
 	dnsErr   error
-	coverage []flows.Coverage
+	coverage []coverage.Entry
 	closed   int
 	tallies  int // that succeeded
 }
 
 func (c *fakeCounter) Source() record.Source      { return record.FromEBPF }
-func (c *fakeCounter) Coverage() []flows.Coverage { return c.coverage }
+func (c *fakeCounter) Coverage() []coverage.Entry { return c.coverage }
 
 func (c *fakeCounter) Tally(context.Context) ([]record.Flow, error) {
 	c.mu.Lock()
@@ -56,7 +57,7 @@ func (c *fakeCounter) TallyDNS(context.Context) ([]record.DNS, error) {
 	return records, nil
 }
 
-func (c *fakeCounter) Losses() (flows.Losses, error) {
+func (c *fakeCounter) Losses() (coverage.Losses, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.losses, nil
@@ -72,7 +73,7 @@ func (c *fakeCounter) tallied() int {
 }
 
 // set changes what is counted next.
-func (c *fakeCounter) set(err error, losses flows.Losses, bytes ...uint64) {
+func (c *fakeCounter) set(err error, losses coverage.Losses, bytes ...uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.err, c.losses = err, losses
@@ -109,14 +110,14 @@ func withFlows(t *testing.T, c *fakeCounter, openErr error, change func(*config.
 
 func TestFlowsAreTallied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		refused := &flows.Refusal{Name: "walk_storage", Kind: "iter/bpf_sk_storage_map", Answer: "operation not permitted"}
-		c := &fakeCounter{coverage: []flows.Coverage{
-			{Part: flows.PartTCP, By: "tp_btf/inet_sock_set_state"},
-			{Part: flows.PartTCPOpen, By: "iter/tcp", Refused: []*flows.Refusal{refused}},
-			{Part: flows.PartDNS, Refused: []*flows.Refusal{{Answer: "no"}}, Lost: "DNS", Remedy: "nothing"},
+		refused := &coverage.Refusal{Name: "walk_storage", Kind: "iter/bpf_sk_storage_map", Answer: "operation not permitted"}
+		c := &fakeCounter{coverage: []coverage.Entry{
+			{Part: coverage.TCP, By: "tp_btf/inet_sock_set_state"},
+			{Part: coverage.TCPOpen, By: "iter/tcp", Refused: []*coverage.Refusal{refused}},
+			{Part: coverage.DNS, Refused: []*coverage.Refusal{{Answer: "no"}}, Lost: "DNS", Remedy: "nothing"},
 		}}
 		f := newFixture(t, withFlows(t, c, nil, nil))
-		c.set(nil, flows.Losses{}, 100, 11)
+		c.set(nil, coverage.Losses{}, 100, 11)
 		stop := f.run()
 		synctest.Wait()
 		if lines := f.log.lines("flows are counted"); len(lines) != 1 || !strings.Contains(lines[0], `source=ebpf schedule="@every 30s"`) {
@@ -138,7 +139,7 @@ func TestFlowsAreTallied(t *testing.T) {
 		if f.out.lines("socktally.flow.bytes_sent:111|c|#service:web,remote:10.0.0.2") == nil {
 			t.Errorf("the flow is missing:\n%s", f.out.String())
 		}
-		c.set(nil, flows.Losses{}, 5) // told by the last tally
+		c.set(nil, coverage.Losses{}, 5) // told by the last tally
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
@@ -173,20 +174,20 @@ func TestFlowTalliesThatFail(t *testing.T) {
 		c := &fakeCounter{}
 		f := newFixture(t, withFlows(t, c, nil, nil))
 		stop := f.run()
-		lost := flows.Losses{TableFull: 3, Untracked: 1}
+		lost := coverage.Losses{TableFull: 3, Untracked: 1}
 		steps := []struct {
 			err    error
-			losses flows.Losses
+			losses coverage.Losses
 			log    string // in the line that this change makes, "" for none
 			out    string
 		}{
-			{nil, flows.Losses{}, "", "socktally.flow.bytes_sent:7|c"},
-			{errors.New("walk sockets: EIO"), flows.Losses{}, "could not be tallied", ""},
-			{errors.New("walk sockets: EIO"), flows.Losses{}, "", ""},
-			{nil, flows.Losses{}, "tallied again", "socktally.flow.bytes_sent:21|c"},
+			{nil, coverage.Losses{}, "", "socktally.flow.bytes_sent:7|c"},
+			{errors.New("walk sockets: EIO"), coverage.Losses{}, "could not be tallied", ""},
+			{errors.New("walk sockets: EIO"), coverage.Losses{}, "", ""},
+			{nil, coverage.Losses{}, "tallied again", "socktally.flow.bytes_sent:21|c"},
 			{nil, lost, "not every flow", "socktally.flows.losses:3|c|#reason:table_full"},
-			{nil, flows.Losses{TableFull: 5, Untracked: 1}, "", "socktally.flows.losses:2|c|#reason:table_full"},
-			{nil, flows.Losses{TableFull: 5, Untracked: 1}, "as its own again", ""},
+			{nil, coverage.Losses{TableFull: 5, Untracked: 1}, "", "socktally.flows.losses:2|c|#reason:table_full"},
+			{nil, coverage.Losses{TableFull: 5, Untracked: 1}, "as its own again", ""},
 		}
 		for i, step := range steps {
 			c.set(step.err, step.losses, 7)
@@ -245,7 +246,7 @@ func TestDNSIsTallied(t *testing.T) {
 			{nil, "", "socktally.flows.dns.contexts:1|g"},
 		} {
 			c.setDNS(step.err, 1)
-			c.set(nil, flows.Losses{}, 7)
+			c.set(nil, coverage.Losses{}, 7)
 			before, flowsBefore := f.log.lines("DNS"), len(f.out.lines("socktally.flow.bytes_sent:7|c"))
 			time.Sleep(30 * time.Second)
 			synctest.Wait()
@@ -264,14 +265,6 @@ func TestDNSIsTallied(t *testing.T) {
 			t.Error(err)
 		}
 	})
-}
-
-func TestReasonsOfLosses(t *testing.T) {
-	for name, want := range map[string]string{"TableFull": "table_full", "DNSDropped": "dns_dropped", "Unowned": "unowned", "ProcessesMissed": "processes_missed"} {
-		if got := snakeCase(name); got != want {
-			t.Errorf("%s is %s, want %s", name, got, want)
-		}
-	}
 }
 
 func TestNetworksAreReadAgain(t *testing.T) {
@@ -301,7 +294,7 @@ func TestNetworksAreReadAgain(t *testing.T) {
 					t.Errorf("%q: logged %q, want one line with %s", step.table, added, step.log)
 				}
 			}
-			c.set(nil, flows.Losses{}, 7)
+			c.set(nil, coverage.Losses{}, 7)
 			before := len(f.out.lines("remote:" + step.remote + "\n"))
 			time.Sleep(30 * time.Second)
 			synctest.Wait()

@@ -24,6 +24,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"socktally/bpf"
+	"socktally/flows/process"
+	"socktally/flows/trace"
 	"socktally/record"
 )
 
@@ -222,7 +224,7 @@ func attachNothing(b *testing.B) (detach func()) {
 	}
 	closers := []io.Closer{program}
 	for _, where := range []ebpf.AttachType{ebpf.AttachCGroupInetEgress, ebpf.AttachCGroupInetIngress} {
-		l, err := link.AttachCgroup(link.CgroupOptions{Path: cgroup2Mount("/proc"), Attach: where, Program: program})
+		l, err := link.AttachCgroup(link.CgroupOptions{Path: process.Cgroup2Mount("/proc"), Attach: where, Program: program})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -366,7 +368,7 @@ func BenchmarkConnection(b *testing.B) {
 	defer stats.Close()
 	measure := func(counter *Counter) float64 {
 		defer counter.Close()
-		tracer := counter.tcp.(*tcpTracer)
+		tracer := counter.tracer
 		before := runtimeOf(b, tracer)
 		n := connectFor(b, ns, time.Second)
 		return float64(runtimeOf(b, tracer)-before) / float64(n)
@@ -384,9 +386,9 @@ func BenchmarkConnection(b *testing.B) {
 	b.ReportMetric(median(net), "net-ns/conn")
 }
 
-func runtimeOf(b *testing.B, t *tcpTracer) (sum time.Duration) {
-	for _, name := range stateChanges {
-		s, err := t.shared.Programs[name].Stats()
+func runtimeOf(b *testing.B, t *trace.Tracer) (sum time.Duration) {
+	for _, name := range trace.StateChanges {
+		s, err := t.Programs[name].Stats()
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -405,7 +407,11 @@ func BenchmarkMemory(b *testing.B) {
 		before := slab(b)
 		counter := openFor(b, Options{Mode: EBPF})
 		b.ReportMetric((slab(b)-before)/sockets, "slab-B/socket")
-		b.ReportMetric(mapBytes(b, counter.tcp.(*tcpTracer))/(1<<20), "maps-MiB")
+		maps, err := counter.tcp.(*trace.TCP).MapBytes()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(maps)/(1<<20), "maps-MiB")
 		counter.Close()
 
 		_, out := ns.child("tally", nil)
@@ -437,35 +443,17 @@ func slab(b *testing.B) float64 {
 	return 0
 }
 
-func mapBytes(b *testing.B, t *tcpTracer) (sum float64) {
-	maps := []*ebpf.Map{t.turns.tables[0], t.turns.tables[1]}
-	for name, m := range t.shared.Maps {
-		if !strings.HasPrefix(name, ".") && name != bpf.FlowsMapSockets {
-			maps = append(maps, m)
-		}
-	}
-	for _, m := range maps {
-		info, err := m.Info()
-		if err != nil {
-			b.Fatal(err)
-		}
-		bytes, _ := info.Memlock()
-		sum += float64(bytes)
-	}
-	return sum
-}
-
 var sink atomic.Int64
 
 // BenchmarkMerge is what user space does with an interval of many flows.
 func BenchmarkMerge(b *testing.B) {
 	for _, n := range []int{100, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			rows := manyRows(n)
-			m := newMerger("tcp", record.FromEBPF, newDescriber("/nonexistent", n), n)
+			ends := manyEnds(n)
+			m := newMerger("tcp", record.FromEBPF, process.NewTable("/nonexistent", n), n)
 			b.ReportAllocs()
 			for b.Loop() {
-				sink.Add(int64(len(m.merge(rows))))
+				sink.Add(int64(len(m.merge(ends))))
 			}
 		})
 	}

@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"socktally/flows/coverage"
+	"socktally/flows/process"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,8 +22,8 @@ func childOpen([]string) error {
 	}
 	defer c.Close()
 	fmt.Print(c.Source())
-	for _, part := range []Part{PartTCP, PartUDP} {
-		fmt.Printf("; %s: %v", part, c.coverage.of(part).Because())
+	for _, part := range []coverage.Part{coverage.TCP, coverage.UDP} {
+		fmt.Printf("; %s: %v", part, c.report.Of(part).Because())
 	}
 	return nil
 }
@@ -44,7 +46,7 @@ func TestCapabilities(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	root := cgroup2Mount("/proc")
+	root := process.Cgroup2Mount("/proc")
 	for _, tc := range []struct {
 		capabilities []uintptr
 		want         string

@@ -121,7 +121,7 @@ func (ns *namespace) dnsperf(questions string, portions, times int, counters []*
 			sums[found[1]] += n
 		}
 		for _, c := range counters {
-			if err := c.udp.dns.catchUp(context.Background()); err != nil {
+			if err := c.udp.DNS.CatchUp(context.Background()); err != nil {
 				ns.t.Fatal(err)
 			}
 		}
@@ -387,8 +387,7 @@ func TestDNSRingIsFull(t *testing.T) {
 	needUDP(t, counter)
 	s := ns.listenUDP("udp4", "127.0.0.1:53")
 	c := ns.dialUDP("udp4", s.LocalAddr().String())
-	d := counter.udp.dns
-	d.mu.Lock() // the reader waits
+	release := counter.udp.DNS.Hold()
 	const n = 30_000
 	packet := query(t, 1, "full.invalid.")
 	for i := range n {
@@ -398,7 +397,7 @@ func TestDNSRingIsFull(t *testing.T) {
 			break
 		}
 	}
-	d.mu.Unlock()
+	release()
 	sums, _ := tallyDNS(t, counter, "127.0.0.1")
 	losses, err := counter.Losses()
 	if err != nil || losses.DNSDropped == 0 || sums["full.invalid A"].Requests+losses.DNSDropped != n {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"socktally/flows/trace"
 	"socktally/record"
 	"strings"
 	"testing"
@@ -218,7 +219,7 @@ func TestRetransmits(t *testing.T) {
 }
 
 // What a connection did before the Counter was opened is not news; what it does after is.
-func olderConnections(t *testing.T, refuse refuser, check func(*Counter)) {
+func olderConnections(t *testing.T, refuse trace.Refuser, check func(*Counter)) {
 	t.Helper()
 	client, server := newWire(t)
 	l := server.listen("tcp4", addrPort(serverIPv4, 7000)) // below what a client is given: see seeded_role

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"socktally/flows/coverage"
 	"socktally/record"
 	"sync"
 	"sync/atomic"
@@ -225,7 +226,7 @@ func TestChurnIsExact(t *testing.T) {
 				t.Errorf("losses %+v", losses)
 			}
 			losses.TableFull = 0
-			if losses != (Losses{}) {
+			if losses != (coverage.Losses{}) {
 				t.Errorf("losses %+v", losses)
 			}
 		})

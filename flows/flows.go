@@ -7,7 +7,11 @@ import (
 	"sync"
 	"time"
 
-	"socktally/bpf"
+	"socktally/flows/coverage"
+	"socktally/flows/end"
+	"socktally/flows/process"
+	"socktally/flows/sockdiag"
+	"socktally/flows/trace"
 	"socktally/record"
 )
 
@@ -35,9 +39,6 @@ const (
 // 10 MiB of kernel memory each.
 const DefaultMaxFlows = 16384
 
-// maxDNSPorts is how many ports the programs compare with.
-const maxDNSPorts = 4
-
 // Options are the settings of Open. The zero value counts the whole host in the best way possible.
 type Options struct {
 	Mode  Mode
@@ -60,7 +61,7 @@ type Options struct {
 	Proc string
 
 	// refuse has tests refuse programs and maps as a kernel would, by name.
-	refuse refuser
+	refuse trace.Refuser
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -84,8 +85,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("flows mode %q: must be auto, ebpf or sockdiag", o.Mode)
 	case o.Scope != Host && o.Scope != NetNS:
 		return o, fmt.Errorf("flows scope %q: must be host or netns", o.Scope)
-	case len(o.DNSPorts) > maxDNSPorts:
-		return o, fmt.Errorf("DNS ports %v: must be at most %d", o.DNSPorts, maxDNSPorts)
+	case len(o.DNSPorts) > trace.MaxDNSPorts:
+		return o, fmt.Errorf("DNS ports %v: must be at most %d", o.DNSPorts, trace.MaxDNSPorts)
 	case o.DNSTimeout < 0 || o.DNSMaxNames < 0:
 		return o, fmt.Errorf("DNS timeout %v, names %d: must not be negative", o.DNSTimeout, o.DNSMaxNames)
 	case o.MaxFlows < 1 || o.MaxFlows > 1<<24:
@@ -94,150 +95,115 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// Losses says what could not be counted, or not under its own flow, since the Counter was opened.
-type Losses struct {
-	// StorageRefused is how many times the kernel had no memory for a socket's storage. Sums include
-	// such a socket's datagrams, without an owner.
-	StorageRefused uint64
-	// TableFull is how many tallies of a socket, or datagrams, went to an overflow record. Sums
-	// include them.
-	TableFull uint64
-	// Untracked is how many connections closed of which nothing was known, and so nothing counted:
-	// older than the Counter and held by no process and no namespace that it could look into.
-	Untracked uint64
-	// Uncounted is how many tallies of a socket, or datagrams, had no record at all to go to.
-	Uncounted uint64
-	// Unowned is how many connections, not older than the Counter, nobody saw begin. Sums include them,
-	// without an owner.
-	Unowned uint64
-	// ProcessesMissed is how many times there was no room for what a process says of itself. Its name is
-	// then what it says when the flows are tallied, if it is still there.
-	ProcessesMissed uint64
-	// Unreadable is how many times a network namespace could not be polled (SockDiag only).
-	Unreadable uint64
-	// DNSDropped is how many DNS packets found no room to be copied into. DNSMalformed could not be
-	// parsed, DNSUnmatched were answers to no query that waited, DNSUntracked queries for which too
-	// many others waited: they are counted as requests, and nothing is known of their answers.
-	DNSDropped, DNSMalformed, DNSUnmatched, DNSUntracked uint64
-}
-
-// source delivers TCP's counts since its last call: rows of any order, each key once.
-type source interface {
-	rows(ctx context.Context) ([]row, error)
-	losses() (Losses, error)
-	// countsRTOs says whether the kernel counts retransmission timeouts (from 6.7 on).
-	countsRTOs() bool
-	close() error
-}
-
-// row is one flow of one interval as one end saw it.
-type row struct {
-	key  bpf.FlowsFlowKey
-	flow bpf.FlowsFlow
+// tcpCounter delivers TCP's counts since its last call, each flow once, in any order.
+type tcpCounter interface {
+	Flows(ctx context.Context) ([]end.Flow, error)
+	Losses() (coverage.Losses, error)
+	Close() error
 }
 
 // Counter counts flows from Open to Close. Its methods may be called concurrently.
 type Counter struct {
-	kind     record.Source
-	coverage coverage
+	source record.Source
+	report coverage.Report
 
 	mu sync.Mutex
-	// shared is nil where no program of package bpf runs.
-	shared *shared
+	// tracer is nil where no program of package bpf runs.
+	tracer *trace.Tracer
 	// tcp is nil when the Counter is closed.
-	tcp    source
-	merger *merger
+	tcp       tcpCounter
+	tcpMerger *merger
 	// udp is nil where UDP is not counted.
-	udp       *udpTracer
+	udp       *trace.UDP
 	udpMerger *merger
-	// waiting are TCP's rows of a tally that UDP's made fail.
-	waiting []row
+	// waiting are TCP's flows of a tally that UDP's made fail.
+	waiting []end.Flow
 }
 
-var (
-	errClosed   = errors.New("flow counter is closed")
-	errSockDiag = errors.New("sock_diag has no counts for it")
-)
+var errClosed = errors.New("flow counter is closed")
 
-// Open begins to count what the kernel allows to be counted, each Part in the best way that it allows. In Auto
+// Open begins to count what the kernel allows to be counted, each part in the best way that it allows. In Auto
 // mode it fails where nothing of TCP can be counted, in EBPF mode where the programs cannot count it: then the error
-// has a *Refusal. Coverage says what was chosen, and what stood in the way of better.
+// has a *coverage.Refusal. Coverage says what was chosen, and what stood in the way of better.
 func Open(options Options) (*Counter, error) {
 	o, err := options.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	c := &Counter{coverage: coverage{facts: readFacts(o.Proc)}}
-	describer := newDescriber(o.Proc, o.MaxFlows)
-	if err := c.open(o, describer); err != nil {
+	c := &Counter{report: coverage.Report{Facts: coverage.ReadFacts(o.Proc)}}
+	processes := process.NewTable(o.Proc, o.MaxFlows)
+	if err := c.open(o, processes); err != nil {
 		return nil, errors.Join(err, c.release())
 	}
-	c.coverage.sort()
-	c.merger = newMerger("tcp", c.kind, describer, o.MaxFlows)
-	c.merger.countsRTOs = c.tcp.countsRTOs()
-	c.udpMerger = newMerger("udp", record.FromEBPF, describer, o.MaxFlows)
+	c.report.Sort()
+	c.tcpMerger = newMerger("tcp", c.source, processes, o.MaxFlows)
+	c.udpMerger = newMerger("udp", record.FromEBPF, processes, o.MaxFlows)
 	return c, nil
 }
 
-func (c *Counter) open(o Options, describer *describer) error {
-	refused := errSockDiag
+func (c *Counter) open(o Options, processes *process.Table) error {
+	refused := coverage.ErrSockDiag
 	if o.Mode != SockDiag {
-		refused = c.openPrograms(o, describer)
+		refused = c.openPrograms(o, processes)
 	}
 	if c.tcp != nil {
 		return nil
 	}
 	if o.Mode == EBPF {
-		return fmt.Errorf("trace flows by eBPF: %w", c.coverage.explain(PartTCP, refused))
+		return fmt.Errorf("trace flows by eBPF: %w", c.report.Explain(coverage.TCP, refused))
 	}
-	var err error
-	if c.tcp, err = openDiag(o); err != nil {
-		return errors.Join(err, c.coverage.explain(PartTCP, refused))
+	polled, err := sockdiag.Open(sockdiag.Options{OnlyOwnNetns: o.Scope == NetNS, MaxFlows: o.MaxFlows, Proc: o.Proc})
+	if err != nil {
+		return errors.Join(err, c.report.Explain(coverage.TCP, refused))
 	}
-	c.kind = record.FromSockDiag
+	c.tcp, c.source = polled, record.FromSockDiag
 	if o.Mode == SockDiag {
-		c.coverage.add(PartTCP, bySockDiag)
+		c.report.Add(coverage.TCP, coverage.BySockDiag)
 	} else {
-		c.coverage.add(PartTCP, bySockDiag, refused)
+		c.report.Add(coverage.TCP, coverage.BySockDiag, refused)
 	}
-	if c.udp == nil && !o.NoUDP && c.coverage.of(PartUDP) == nil {
-		c.coverage.add(PartUDP, "", refused)
+	if !o.NoUDP && c.report.Of(coverage.UDP) == nil {
+		c.report.Add(coverage.UDP, "", refused)
 	}
 	return nil
 }
 
 // openPrograms counts TCP and UDP by the programs of package bpf, either without the other where the kernel
 // wants it so, and returns why TCP is not counted so.
-func (c *Counter) openPrograms(o Options, describer *describer) error {
-	s, err := openShared(o, describer, &c.coverage)
+func (c *Counter) openPrograms(o Options, processes *process.Table) error {
+	t, err := trace.Open(trace.Options{
+		OnlyOwnNetns: o.Scope == NetNS, MaxFlows: o.MaxFlows,
+		DNSPorts: o.DNSPorts, DNSTimeout: o.DNSTimeout, DNSMaxNames: o.DNSMaxNames,
+		Proc: o.Proc, Refuse: o.refuse,
+	}, processes, &c.report)
 	if err != nil {
 		return err
 	}
-	c.shared = s
-	before := len(c.coverage.parts)
-	tcp, refused := openTCP(o, s)
+	c.tracer = t
+	told := c.report.Entries
+	tcp, refused := t.OpenTCP()
 	if refused == nil {
-		c.tcp, c.kind = tcp, record.FromEBPF
+		c.tcp, c.source = tcp, record.FromEBPF
 	} else {
-		c.coverage.parts = c.coverage.parts[:before]
+		c.report.Entries = told
 	}
 	if o.NoUDP || refused != nil && o.Mode == EBPF {
 		return refused
 	}
-	before = len(c.coverage.parts)
-	if c.udp, err = openUDP(o, s); err != nil {
+	told = c.report.Entries
+	if c.udp, err = t.OpenUDP(); err != nil {
 		c.udp = nil
-		c.coverage.parts = c.coverage.parts[:before]
-		c.coverage.add(PartUDP, "", err)
+		c.report.Entries = told
+		c.report.Add(coverage.UDP, "", err)
 	}
 	return refused
 }
 
 // Source is how the Counter counts TCP.
-func (c *Counter) Source() record.Source { return c.kind }
+func (c *Counter) Source() record.Source { return c.source }
 
-// Coverage is how each Part that was asked for is counted, and what is lost where the kernel refused better.
-func (c *Counter) Coverage() []Coverage { return c.coverage.parts }
+// Coverage is how each part that was asked for is counted, and what is lost where the kernel refused better.
+func (c *Counter) Coverage() []coverage.Entry { return c.report.Entries }
 
 // Tally returns what was counted since the last Tally or since Open, one record a flow, in no
 // particular order. A flow that did nothing has no record. After an error the next Tally returns
@@ -248,55 +214,74 @@ func (c *Counter) Tally(ctx context.Context) ([]record.Flow, error) {
 	if c.tcp == nil {
 		return nil, errClosed
 	}
-	rows, err := c.tcp.rows(ctx)
+	connections, err := c.tcp.Flows(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("tally flows: %w", err)
 	}
-	c.waiting = append(c.waiting, rows...)
-	var datagrams []row
+	c.waiting = append(c.waiting, connections...)
+	var datagrams []end.Flow
 	if c.udp != nil {
-		if c.udp.dns != nil {
+		if c.udp.DNS != nil {
 			// For the names of servers. What is wrong with DNS is for TallyDNS to say.
-			_ = c.udp.dns.catchUp(ctx)
+			_ = c.udp.DNS.CatchUp(ctx)
 		}
-		if datagrams, err = c.udp.turns.take(); err != nil {
+		if datagrams, err = c.udp.Flows(); err != nil {
 			return nil, fmt.Errorf("tally UDP flows: %w", err)
 		}
 	}
-	c.shared.catchUp(ctx)
-	records := c.merger.merge(c.waiting)
+	c.tracer.CatchUp(ctx)
+	records := c.tcpMerger.merge(c.waiting)
 	c.waiting = nil
 	records = append(records, c.udpMerger.merge(datagrams)...)
-	if c.udp != nil && c.udp.dns != nil {
-		c.udp.dns.nameServers(records)
+	if c.udp != nil && c.udp.DNS != nil {
+		c.udp.DNS.NameServers(records)
+	}
+	return records, nil
+}
+
+// TallyDNS returns what became of DNS queries since the last TallyDNS or since Open, in no particular
+// order. It returns none where UDP or DNS is not counted: see Coverage.
+func (c *Counter) TallyDNS(ctx context.Context) ([]record.DNS, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.tcp == nil {
+		return nil, errClosed
+	}
+	if c.udp == nil || c.udp.DNS == nil {
+		return nil, nil
+	}
+	if err := c.udp.DNS.CatchUp(ctx); err != nil {
+		return nil, fmt.Errorf("tally DNS: %w", err)
+	}
+	taken := c.udp.DNS.Take()
+	c.tracer.CatchUp(ctx)
+	records := make([]record.DNS, 0, len(taken))
+	for k, counts := range taken {
+		m := c.udpMerger
+		if k.TCP {
+			m = c.tcpMerger
+		}
+		records = append(records, m.dnsRecord(k, counts))
 	}
 	return records, nil
 }
 
 // Losses returns what could not be counted since Open.
-func (c *Counter) Losses() (Losses, error) {
+func (c *Counter) Losses() (coverage.Losses, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.tcp == nil {
-		return Losses{}, errClosed
+		return coverage.Losses{}, errClosed
 	}
-	losses, err := c.tcp.losses()
+	losses, err := c.tcp.Losses()
 	if err != nil || c.udp == nil {
 		return losses, err
 	}
-	udp, err := countLosses(c.udp.Maps[bpf.UdpMapLosses])
+	ofUDP, err := c.udp.Losses()
 	if err != nil {
-		return Losses{}, err
+		return coverage.Losses{}, err
 	}
-	losses.StorageRefused += udp.StorageRefused
-	losses.TableFull += udp.TableFull
-	losses.Uncounted += udp.Uncounted
-	losses.ProcessesMissed += udp.ProcessesMissed
-	losses.DNSDropped = udp.DNSDropped
-	if c.udp.dns != nil {
-		d := c.udp.dns.losses()
-		losses.DNSMalformed, losses.DNSUnmatched, losses.DNSUntracked = d.Malformed, d.Unmatched, d.Untracked
-	}
+	losses.Add(ofUDP)
 	return losses, nil
 }
 
@@ -305,25 +290,20 @@ func (c *Counter) Losses() (Losses, error) {
 func (c *Counter) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.tcp == nil {
-		return nil
-	}
 	return c.release()
 }
 
 func (c *Counter) release() error {
 	var errs []error
 	if c.udp != nil {
-		errs = append(errs, c.udp.close())
+		errs = append(errs, c.udp.Close())
 		c.udp = nil
 	}
 	if c.tcp != nil {
-		errs = append(errs, c.tcp.close())
+		errs = append(errs, c.tcp.Close())
 		c.tcp = nil
 	}
-	if c.shared != nil {
-		errs = append(errs, c.shared.close())
-		c.shared = nil
-	}
+	errs = append(errs, c.tracer.Close())
+	c.tracer = nil
 	return errors.Join(errs...)
 }

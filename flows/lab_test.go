@@ -9,7 +9,11 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"socktally/flows/coverage"
+	"socktally/flows/process"
+	"socktally/flows/trace"
 	"socktally/record"
 	"strconv"
 	"strings"
@@ -42,9 +46,9 @@ func refused(t testing.TB, what string, answer error) {
 // cgroup2 returns where cgroup v2 are mounted.
 func cgroup2(t testing.TB) string {
 	t.Helper()
-	root := cgroup2Mount("/proc")
+	root := process.Cgroup2Mount("/proc")
 	if root == "" {
-		refused(t, "cgroup v2", errNoCgroup2)
+		refused(t, "cgroup v2", coverage.ErrNoCgroup2)
 	}
 	return root
 }
@@ -71,18 +75,18 @@ func openFor(t testing.TB, o Options) *Counter {
 
 // isRefused says whether the kernel does not allow something at all. What the verifier finds is a fault of ours.
 func isRefused(err error) bool {
-	var refusal *Refusal
-	return errors.As(err, &refusal) && (refusal.Reason != ReasonOther || errors.Is(err, unix.EPERM))
+	var refusal *coverage.Refusal
+	return errors.As(err, &refusal) && (refusal.Reason != coverage.ReasonOther || errors.Is(err, unix.EPERM))
 }
 
 // wantNoRefusal fails the test where the kernel found a fault with a program, and says what it does not allow
 // at all: there, the next best way is tested.
-func wantNoRefusal(t testing.TB, c *Counter, forced refuser) {
+func wantNoRefusal(t testing.TB, c *Counter, forced trace.Refuser) {
 	t.Helper()
 	for _, cover := range c.Coverage() {
 		for _, r := range cover.Refused {
 			switch {
-			case forced[r.Name] != nil || r.Reason == ReasonSockDiag || r.Reason == ReasonCgroup:
+			case forced[r.Name] != nil || r.Reason == coverage.ReasonSockDiag || r.Reason == coverage.ReasonCgroup:
 			case isRefused(r):
 				t.Logf("this kernel does not allow %v", r)
 			default:
@@ -93,8 +97,8 @@ func wantNoRefusal(t testing.TB, c *Counter, forced refuser) {
 }
 
 // refusalOf is why a part is not counted in the best way, nil where it is.
-func refusalOf(c *Counter, part Part) error {
-	if cover := c.coverage.of(part); cover != nil && len(cover.Refused) > 0 {
+func refusalOf(c *Counter, part coverage.Part) error {
+	if cover := c.report.Of(part); cover != nil && len(cover.Refused) > 0 {
 		return cover.Refused[0]
 	}
 	return nil
@@ -330,6 +334,16 @@ func exchange(l net.Listener, down int64) {
 	}
 }
 
+func write(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
@@ -397,7 +411,7 @@ func wantOutcome(t testing.TB, got record.Counters, want outcome) {
 
 func wantNoLosses(t testing.TB, c *Counter) {
 	t.Helper()
-	if l, err := c.Losses(); err != nil || l != (Losses{}) {
+	if l, err := c.Losses(); err != nil || l != (coverage.Losses{}) {
 		t.Errorf("losses %+v, %v", l, err)
 	}
 }

@@ -3,210 +3,151 @@ package flows
 import (
 	"net/netip"
 
-	"socktally/bpf"
+	"socktally/flows/dns"
+	"socktally/flows/end"
+	"socktally/flows/process"
+	"socktally/flows/trace"
+	"socktally/internal/lru"
 	"socktally/record"
 )
 
-const (
-	roleClient = uint8(bpf.FlowsRoleROLE_CLIENT)
-	roleServer = uint8(bpf.FlowsRoleROLE_SERVER)
-)
-
-// merger turns rows, in which a connection within the host is seen from both its ends, into records,
-// in which it is one. The client's row has the counters; the server's lends its owner, and is known
-// for such by its peer_is_local, whether or not the client's row comes in the same interval.
+// merger makes records, in which a connection within the host is one, of what its two ends saw. The client's end
+// has the counters; the server's lends its owner, and is known for such by its PeerIsLocal, whether or not
+// the client's comes in the same interval.
 type merger struct {
 	protocol  string
 	source    record.Source
-	describer *describer
-	servers   *cache[pair, owned]
-	// countsRTOs says whether the kernel counts retransmission timeouts per socket (from 6.7).
-	countsRTOs bool
+	processes *process.Table
+	servers   *lru.Cache[pair, process.Ref]
 }
 
 // pair is a client process and a server that are both on this host.
 type pair struct {
-	client, server [16]byte
+	client, server netip.Addr
 	clientPID      uint32
 	netns          uint32 // only for addresses that other namespaces have too
 	port           uint16
 }
 
-// owned is what a row says of its socket's owner.
-type owned struct {
-	pid, netns   uint32
-	life, cgroup uint64
-	comm         [16]byte
+func newMerger(protocol string, source record.Source, processes *process.Table, maxPairs int) *merger {
+	return &merger{protocol: protocol, source: source, processes: processes, servers: lru.New[pair, process.Ref](maxPairs)}
 }
 
-func newMerger(protocol string, source record.Source, d *describer, maxPairs int) *merger {
-	return &merger{protocol: protocol, source: source, describer: d, servers: newCache[pair, owned](maxPairs)}
-}
-
-func (m *merger) merge(rows []row) []record.Flow {
-	m.describer.next()
-	resets := m.learnServers(rows)
-	records := make([]record.Flow, 0, len(rows))
-	for i := range rows {
-		if r := &rows[i]; idle(&r.flow) || r.key.Role == roleServer && r.key.PeerIsLocal != 0 {
+func (m *merger) merge(ends []end.Flow) []record.Flow {
+	m.processes.Next()
+	resets := m.learnServers(ends)
+	records := make([]record.Flow, 0, len(ends))
+	for i := range ends {
+		if e := &ends[i]; idle(e) || e.Role == end.Server && e.PeerIsLocal {
 			continue
 		}
-		records = append(records, m.record(&rows[i], resets))
+		records = append(records, m.record(&ends[i], resets))
 	}
-	for p, n := range resets {
-		records = append(records, m.resetOnly(p, n))
+	for p, received := range resets {
+		records = append(records, m.resetOnly(p, received))
 	}
 	return records
 }
 
 // learnServers notes who serves the pairs within the host, and returns the resets that their
 // servers received: those the client sent, and therefore did not count.
-func (m *merger) learnServers(rows []row) map[pair]uint64 {
-	resets := make(map[pair]uint64)
+func (m *merger) learnServers(ends []end.Flow) map[pair]record.Counters {
+	resets := make(map[pair]record.Counters)
 	bytes := make(map[pair]uint64)
-	for i := range rows {
-		k, f := &rows[i].key, &rows[i].flow
-		if k.Role != roleServer || k.PeerIsLocal == 0 {
+	for i := range ends {
+		e := &ends[i]
+		if e.Role != end.Server || !e.PeerIsLocal {
 			continue
 		}
-		p := pairOf(k)
-		if f.Reset > 0 {
-			resets[p] += uint64(f.Reset)
+		p := pairOf(&e.Key)
+		if e.Resets > 0 {
+			resets[p] = record.Counters{Resets: resets[p].Resets + e.Resets, Known: e.Known}
 		}
 		// Several processes may serve one port: the one that did most stands for all.
-		if n := f.Sent + f.Received + 1; n > bytes[p] && k.Port != 0 {
+		if n := e.BytesSentByClient + e.BytesSentByServer + 1; n > bytes[p] && e.Port != 0 {
 			bytes[p] = n
-			m.servers.put(p, ownerOf(k, f))
+			m.servers.Put(p, e.Owner)
 		}
 	}
 	return resets
 }
 
-func (m *merger) record(r *row, resets map[pair]uint64) record.Flow {
-	k, f := &r.key, &r.flow
-	local := record.Endpoint{Addr: address(k.Local), Owner: m.describer.describe(ownerOf(k, f))}
-	remote := record.Endpoint{Addr: address(k.Remote)}
-	rec := record.Flow{Protocol: m.protocol, Source: m.source, Counters: m.counters(f)}
-	if isOverflow(k) {
-		local = record.Endpoint{}
-		remote = record.Endpoint{}
+func (m *merger) record(e *end.Flow, resets map[pair]record.Counters) record.Flow {
+	r := record.Flow{Protocol: m.protocol, Source: m.source, Counters: e.Counters}
+	local, remote := record.Endpoint{Addr: e.Local}, record.Endpoint{Addr: e.Remote}
+	if !e.Overflow() {
+		local.Owner = m.processes.Describe(e.Owner)
 	}
-	rec.Family = record.Family(local.Addr)
-	if k.Role == roleServer {
-		local.Port = k.Port
-		rec.Direction, rec.Client, rec.Server = record.Incoming, remote, local
-		rec.BytesSentByClient, rec.BytesSentByServer = rec.BytesSentByServer, rec.BytesSentByClient
-		rec.PacketsSentByClient, rec.PacketsSentByServer = rec.PacketsSentByServer, rec.PacketsSentByClient
-		return rec
+	r.Family = record.Family(local.Addr)
+	if e.Role == end.Server {
+		local.Port = e.Port
+		r.Direction, r.Client, r.Server = record.Incoming, remote, local
+		return r
 	}
-	remote.Port = k.Port
-	rec.Direction = record.Outgoing
-	p := pairOf(k)
-	rec.Resets += resets[p]
+	remote.Port = e.Port
+	r.Direction = record.Outgoing
+	p := pairOf(&e.Key)
+	r.Resets += resets[p].Resets
 	delete(resets, p)
-	if server, ok := m.servers.get(p); ok {
-		rec.Direction = record.Local
-		remote.Owner = m.describer.describe(server)
-	} else if k.Local == k.Remote || remote.Addr.IsLoopback() {
-		rec.Direction = record.Local
+	if server, ok := m.servers.Get(p); ok {
+		r.Direction = record.Local
+		remote.Owner = m.processes.Describe(server)
+	} else if e.Local == e.Remote || remote.Addr.IsLoopback() {
+		r.Direction = record.Local
 	}
-	rec.Client, rec.Server = local, remote
-	return rec
-}
-
-// counters are those of a client's row; for a server's the caller exchanges the two ends.
-func (m *merger) counters(f *bpf.FlowsFlow) record.Counters {
-	c := record.Counters{
-		BytesSentByClient:   notNegative(f.Sent),
-		BytesSentByServer:   notNegative(f.Received),
-		PacketsSentByClient: f.SegsOut,
-		PacketsSentByServer: f.SegsIn,
-		RTTSum:              f.RttSum,
-		RTTSamples:          uint64(f.RttSamples),
-		Retransmits:         uint64(f.Retransmits),
-		Established:         uint64(f.Established),
-		Closed:              uint64(f.Closed),
-		Refusals:            uint64(f.Refused),
-		Resets:              uint64(f.Reset),
-		Timeouts:            uint64(f.TimedOut),
-		Unreachables:        uint64(f.Unreachable),
-		DeliveredCE:         uint64(f.DeliveredCe),
-		ReordSeen:           uint64(f.ReordSeen),
-		RcvOOOPack:          uint64(f.Ooo),
-	}
-	if m.countsRTOs {
-		c.RTOCount, c.RecoveryCount = uint64(f.Rtos), uint64(f.RtoRecoveries)
-		c.Known = record.KnowsRTOCount | record.KnowsRecoveryCount
-	}
-	return c
+	r.Client, r.Server = local, remote
+	return r
 }
 
 // resetOnly is the record of a client of which nothing but the reset that it sent was seen.
-func (m *merger) resetOnly(p pair, resets uint64) record.Flow {
-	rec := record.Flow{Protocol: m.protocol, Source: m.source, Direction: record.Local, Counters: m.counters(&bpf.FlowsFlow{})}
-	rec.Resets = resets
+func (m *merger) resetOnly(p pair, received record.Counters) record.Flow {
+	r := record.Flow{Protocol: m.protocol, Source: m.source, Direction: record.Local, Counters: received}
 	if p.port == 0 {
-		return rec
+		return r
 	}
-	rec.Client = record.Endpoint{Addr: address(p.client), Owner: record.Owner{PID: p.clientPID}}
-	rec.Server = record.Endpoint{Addr: address(p.server), Port: p.port}
-	rec.Family = record.Family(rec.Server.Addr)
-	if server, ok := m.servers.get(p); ok {
-		rec.Server.Owner = m.describer.describe(server)
+	r.Client = record.Endpoint{Addr: p.client, Owner: record.Owner{PID: p.clientPID}}
+	r.Server = record.Endpoint{Addr: p.server, Port: p.port}
+	r.Family = record.Family(r.Server.Addr)
+	if server, ok := m.servers.Get(p); ok {
+		r.Server.Owner = m.processes.Describe(server)
 	}
-	return rec
+	return r
 }
 
-func pairOf(k *bpf.FlowsFlowKey) pair {
-	p := pair{client: k.Local, server: k.Remote, clientPID: k.Pid, port: k.Port}
-	if k.Role == roleServer {
-		p.client, p.server, p.clientPID = k.Remote, k.Local, k.PeerPid
+func (m *merger) dnsRecord(k dns.Key[trace.DNSSocket], counts *record.DNSCounts) record.DNS {
+	r := record.DNS{
+		Protocol:  m.protocol,
+		Direction: record.Outgoing,
+		Client:    record.Endpoint{Addr: k.Client},
+		Server:    record.Endpoint{Addr: k.Server.Addr(), Port: k.Server.Port()},
+		Name:      k.Name, Type: k.Type, DNSCounts: *counts,
 	}
-	if p.client == p.server || address(p.server).IsLoopback() {
-		p.netns = k.Netns
+	owner := m.processes.Describe(k.Owner.Owner)
+	if k.Owner.IsServer {
+		r.Server.Owner, r.Direction = owner, record.Incoming
+		return r
+	}
+	r.Client.Owner = owner
+	if !k.Client.IsValid() {
+		return r
+	}
+	p := pairOf(&end.Key{Role: end.Client, Local: k.Client, Remote: k.Server.Addr(), Port: k.Server.Port(), Owner: k.Owner.Owner})
+	if server, ok := m.servers.Get(p); ok {
+		r.Server.Owner, r.Direction = m.processes.Describe(server), record.Local
+	}
+	return r
+}
+
+func pairOf(k *end.Key) pair {
+	p := pair{client: k.Local, server: k.Remote, clientPID: k.Owner.PID, port: k.Port}
+	if k.Role == end.Server {
+		p.client, p.server, p.clientPID = k.Remote, k.Local, k.PeerPID
+	}
+	if p.client == p.server || p.server.IsLoopback() {
+		p.netns = k.Owner.NetNS
 	}
 	return p
 }
 
-func ownerOf(k *bpf.FlowsFlowKey, f *bpf.FlowsFlow) owned {
-	return owned{pid: k.Pid, netns: k.Netns, life: k.StartId, cgroup: k.Cgroup, comm: f.Comm}
-}
-
-func isOverflow(k *bpf.FlowsFlowKey) bool { return k.Local == [16]byte{} && k.Port == 0 }
-
-// overflowKeys are the keys that a table holds from the start.
-func overflowKeys() []bpf.FlowsFlowKey {
-	return []bpf.FlowsFlowKey{
-		{Role: roleClient},
-		{Role: roleServer},
-		{Role: roleServer, PeerIsLocal: 1},
-	}
-}
-
-func idle(f *bpf.FlowsFlow) bool {
-	g := *f
-	g.Comm = [16]byte{}
-	return g == bpf.FlowsFlow{}
-}
-
-// notNegative guards the one byte that a tally may take too early: the peer's FIN, between the
-// moment when the kernel adds it to the bytes and the moment when it marks it as a FIN. The close
-// takes it back, and if that comes in a later interval and alone, the sum is below zero.
-func notNegative(n uint64) uint64 {
-	if int64(n) < 0 {
-		return 0
-	}
-	return n
-}
-
-func address(a [16]byte) netip.Addr { return netip.AddrFrom16(a).Unmap() }
-
-func family(a netip.Addr) string {
-	switch {
-	case a.Is4():
-		return "ipv4"
-	case a.Is6():
-		return "ipv6"
-	}
-	return ""
-}
+// idle says whether nothing was done.
+func idle(e *end.Flow) bool { return e.Counters == record.Counters{Known: e.Known} }

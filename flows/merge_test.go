@@ -1,50 +1,50 @@
 package flows
 
 import (
-	"encoding/json"
 	"net/netip"
-	"strings"
 	"testing"
 
-	"socktally/bpf"
+	"socktally/flows/end"
+	"socktally/flows/process"
 	"socktally/record"
 )
 
-func manyRows(n int) []row {
-	rows := make([]row, n)
-	for i := range rows {
+func manyEnds(n int) []end.Flow {
+	ends := make([]end.Flow, n)
+	for i := range ends {
 		remote := netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)})
-		rows[i].key = clientKey("10.0.0.1", remote.String(), 443, 7)
-		rows[i].flow.Sent = uint64(i) + 1
+		ends[i].Key = clientKey("10.0.0.1", remote.String(), 443, 7)
+		ends[i].BytesSentByClient = uint64(i) + 1
 	}
-	return rows
+	return ends
 }
 
-func clientKey(local, remote string, port uint16, pid uint32) bpf.FlowsFlowKey {
-	return bpf.FlowsFlowKey{
-		Local: netip.MustParseAddr(local).As16(), Remote: netip.MustParseAddr(remote).As16(),
-		Port: port, Role: roleClient, Pid: pid, Netns: 1,
+func clientKey(local, remote string, port uint16, pid uint32) end.Key {
+	return end.Key{
+		Local: netip.MustParseAddr(local), Remote: netip.MustParseAddr(remote),
+		Port: port, Role: end.Client, Owner: process.Ref{PID: pid, NetNS: 1},
 	}
 }
 
 // serverKey is the other end of clientKey.
-func serverKey(k bpf.FlowsFlowKey, pid uint32) bpf.FlowsFlowKey {
+func serverKey(k end.Key, pid uint32) end.Key {
 	k.Local, k.Remote = k.Remote, k.Local
-	k.PeerPid, k.Pid, k.Role, k.PeerIsLocal = k.Pid, pid, roleServer, 1
+	k.PeerPID, k.Owner.PID, k.Role, k.PeerIsLocal = k.Owner.PID, pid, end.Server, true
 	return k
 }
 
 func testMerger() *merger {
-	return newMerger("tcp", record.FromEBPF, newDescriber("/nonexistent", 8), 8)
+	return newMerger("tcp", record.FromEBPF, process.NewTable("/nonexistent", 8), 8)
 }
 
 func TestMergeBothEnds(t *testing.T) {
 	m := testMerger()
 	client := clientKey("10.0.0.1", "10.0.0.2", 80, 5)
 	server := serverKey(client, 6)
-	got := m.merge([]row{
-		{client, bpf.FlowsFlow{Sent: 10, Received: 20, SegsOut: 3, SegsIn: 2, Established: 1, RttSum: 30, RttSamples: 2}},
-		{server, bpf.FlowsFlow{Sent: 21, Received: 11, Established: 1, Reset: 1}},
+	got := m.merge([]end.Flow{
+		{Key: client, Counters: record.Counters{BytesSentByClient: 10, BytesSentByServer: 20, PacketsSentByClient: 3, PacketsSentByServer: 2,
+			Established: 1, RTTSum: 30, RTTSamples: 2}},
+		{Key: server, Counters: record.Counters{BytesSentByServer: 21, BytesSentByClient: 11, Established: 1, Resets: 1}},
 	})
 	if len(got) != 1 {
 		t.Fatalf("got %+v", got)
@@ -57,14 +57,14 @@ func TestMergeBothEnds(t *testing.T) {
 	}
 	// The server's close comes in another interval than the client's: it makes no record, and the
 	// server's owner stays known.
-	if got := m.merge([]row{{server, bpf.FlowsFlow{Closed: 1}}}); len(got) != 0 {
+	if got := m.merge([]end.Flow{{Key: server, Counters: record.Counters{Closed: 1}}}); len(got) != 0 {
 		t.Errorf("got %+v", got)
 	}
-	if got := m.merge([]row{{client, bpf.FlowsFlow{Sent: 1}}}); len(got) != 1 || got[0].Server.Owner.PID != 6 {
+	if got := m.merge([]end.Flow{{Key: client, Counters: record.Counters{BytesSentByClient: 1}}}); len(got) != 1 || got[0].Server.Owner.PID != 6 {
 		t.Errorf("got %+v", got)
 	}
 	// A reset that the client sent is known only to the server.
-	if got := m.merge([]row{{server, bpf.FlowsFlow{Reset: 1}}}); len(got) != 1 || got[0].Resets != 1 || got[0].Client.Owner.PID != 5 {
+	if got := m.merge([]end.Flow{{Key: server, Counters: record.Counters{Resets: 1}}}); len(got) != 1 || got[0].Resets != 1 || got[0].Client.Owner.PID != 5 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -72,11 +72,11 @@ func TestMergeBothEnds(t *testing.T) {
 func TestMergeOneEnd(t *testing.T) {
 	client := clientKey("10.0.0.1", "192.0.2.1", 443, 5)
 	server := serverKey(clientKey("192.0.2.9", "10.0.0.1", 22, 0), 6)
-	server.PeerIsLocal = 0
-	got := testMerger().merge([]row{
-		{client, bpf.FlowsFlow{Sent: 1, Received: 2, SegsOut: 3, SegsIn: 4}},
-		{server, bpf.FlowsFlow{Sent: 1, Received: 2, SegsOut: 3, SegsIn: 4}},
-		{clientKey("10.0.0.1", "192.0.2.3", 443, 5), bpf.FlowsFlow{Comm: [16]byte{'x'}}},
+	server.PeerIsLocal = false
+	got := testMerger().merge([]end.Flow{
+		{Key: client, Counters: record.Counters{BytesSentByClient: 1, BytesSentByServer: 2, PacketsSentByClient: 3, PacketsSentByServer: 4}},
+		{Key: server, Counters: record.Counters{BytesSentByServer: 1, BytesSentByClient: 2, PacketsSentByServer: 3, PacketsSentByClient: 4}},
+		{Key: clientKey("10.0.0.1", "192.0.2.3", 443, 5), Counters: record.Counters{Known: record.KnowsRTOCount}},
 	})
 	if len(got) != 2 {
 		t.Fatalf("got %+v", got)
@@ -95,20 +95,24 @@ func TestMergeOneEnd(t *testing.T) {
 func TestMergeKeepsNamespacesApart(t *testing.T) {
 	client := clientKey("127.0.0.1", "127.0.0.1", 80, 5)
 	elsewhere := serverKey(client, 6)
-	elsewhere.Netns = 2
-	got := testMerger().merge([]row{{client, bpf.FlowsFlow{Sent: 1}}, {elsewhere, bpf.FlowsFlow{Received: 1}}})
+	elsewhere.Owner.NetNS = 2
+	got := testMerger().merge([]end.Flow{{Key: client, Counters: record.Counters{BytesSentByClient: 1}}, {Key: elsewhere, Counters: record.Counters{BytesSentByClient: 1}}})
 	if len(got) != 1 || got[0].Server.Owner.PID != 0 {
 		t.Errorf("got %+v", got)
 	}
 }
 
 func TestOverflowRecord(t *testing.T) {
-	var rows []row
-	for _, key := range overflowKeys() {
-		rows = append(rows, row{key, bpf.FlowsFlow{Sent: 5, Received: 7}})
+	var ends []end.Flow
+	for _, key := range []end.Key{{Role: end.Client}, {Role: end.Server}, {Role: end.Server, PeerIsLocal: true}} {
+		sum := record.Counters{BytesSentByClient: 5, BytesSentByServer: 7}
+		if key.Role == end.Server {
+			sum = record.Counters{BytesSentByClient: 7, BytesSentByServer: 5}
+		}
+		ends = append(ends, end.Flow{Key: key, Counters: sum})
 	}
 	var up, down uint64
-	for _, r := range testMerger().merge(rows) {
+	for _, r := range testMerger().merge(ends) {
 		if !r.Overflow() {
 			t.Errorf("got %+v", r)
 		}
@@ -116,26 +120,5 @@ func TestOverflowRecord(t *testing.T) {
 	}
 	if up != 12 || down != 12 {
 		t.Errorf("%d up, %d down: the server whose client is here must not be counted", up, down)
-	}
-}
-
-func TestRecordJSON(t *testing.T) {
-	text, err := json.Marshal(record.Flow{
-		Protocol: "tcp", Family: "ipv4", Source: record.FromEBPF, Direction: record.Outgoing,
-		Client:   record.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: record.Owner{PID: 5, Process: "curl", Service: "web"}},
-		Server:   record.Endpoint{Addr: netip.MustParseAddr("192.0.2.1"), Port: 443},
-		Counters: record.Counters{BytesSentByClient: 3, RTOCount: 2, Known: record.KnowsRTOCount},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{`"client_ip":"10.0.0.1"`, `"client_process":"curl"`, `"client_service":"web"`,
-		`"server_port":443`, `"bytes_sent_by_client":3`, `"tcp_rto_count":2`, `"source":"ebpf"`} {
-		if !strings.Contains(string(text), want) {
-			t.Errorf("%s lacks %s", text, want)
-		}
-	}
-	if strings.Contains(string(text), "tcp_recovery_count") {
-		t.Errorf("%s: what the kernel does not count is absent", text)
 	}
 }

@@ -273,7 +273,7 @@ func BenchmarkNewProcess(b *testing.B) {
 	for _, size := range []int{500, 10_000, 60_000} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			counter := openFor(b, Options{Mode: EBPF, NoUDP: true})
-			opened := counter.shared.Programs[bpf.FlowsProgSocketOpened]
+			opened := counter.tracer.Programs[bpf.FlowsProgSocketOpened]
 			took := func(connections int) float64 {
 				script := fmt.Sprintf("for i in $(seq %d); do exec 3<>/dev/tcp/%s/%d; exec 3>&-; done", connections, serverIPv4, port(l))
 				before, err := opened.Stats()

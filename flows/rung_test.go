@@ -12,12 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"socktally/bpf"
+	"socktally/flows/coverage"
+	"socktally/flows/trace"
 	"socktally/record"
 )
 
 // refusing is a kernel that refuses these programs and maps.
-func refusing(names ...string) refuser {
-	r := refuser{}
+func refusing(names ...string) trace.Refuser {
+	r := trace.Refuser{}
 	for _, name := range names {
 		r[name] = unix.EPERM
 	}
@@ -27,23 +29,23 @@ func refusing(names ...string) refuser {
 // walkRungs are the ways to the live sockets: what the kernel must refuse for each, and what it then shows.
 var walkRungs = []struct {
 	name      string
-	refuse    refuser
+	refuse    trace.Refuser
 	by        string
 	sees      bool // what connections of other namespaces do while they are open
 	seesInOwn bool // the same of the own one
 }{
-	{"storage", nil, byStorage, true, true},
-	{"TCP table and files", refusing(bpf.FlowsProgWalkStorage), byTCPTable + " and " + byFiles, true, true},
-	{"files", refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp), byFiles, true, true},
-	{"TCP tables", refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkFiles), byTCPTable, true, true},
-	{"visits", refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp, bpf.FlowsProgWalkFiles), bySockDiag, true, true},
+	{"storage", nil, coverage.ByStorage, true, true},
+	{"TCP table and files", refusing(bpf.FlowsProgWalkStorage), coverage.ByTCPTable + " and " + coverage.ByFiles, true, true},
+	{"files", refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp), coverage.ByFiles, true, true},
+	{"TCP tables", refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkFiles), coverage.ByTCPTable, true, true},
+	{"visits", refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp, bpf.FlowsProgWalkFiles), coverage.BySockDiag, true, true},
 	{"none", refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp, bpf.FlowsProgWalkFiles, bpf.FlowsProgVisitSocket), "", false, false},
 }
 
 // wantCover checks how a part is counted. A kernel may refuse more than the test does.
-func wantCover(t *testing.T, c *Counter, part Part, by string) *Coverage {
+func wantCover(t *testing.T, c *Counter, part coverage.Part, by string) *coverage.Entry {
 	t.Helper()
-	cover := c.coverage.of(part)
+	cover := c.report.Of(part)
 	if cover == nil {
 		t.Fatalf("%s: nothing is said of it", part)
 	}
@@ -60,7 +62,7 @@ func TestWalkRungs(t *testing.T) {
 		t.Run(rung.name, func(t *testing.T) {
 			client, server := newWire(t)
 			counter := openFor(t, Options{Mode: EBPF, NoUDP: true, refuse: rung.refuse})
-			cover := wantCover(t, counter, PartTCPOpen, rung.by)
+			cover := wantCover(t, counter, coverage.TCPOpen, rung.by)
 			if (cover.Lost == "") != rung.sees || len(cover.Refused) != len(rung.refuse) {
 				t.Errorf("got %+v", cover)
 			}
@@ -131,7 +133,7 @@ func tellByDifferences(t *testing.T, counter *Counter, l net.Listener, c *net.TC
 func TestWalkCannotSeeOrphans(t *testing.T) {
 	client, server := newWire(t)
 	counter := openFor(t, Options{Mode: EBPF, NoUDP: true, refuse: refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp)})
-	wantCover(t, counter, PartTCPOpen, byFiles)
+	wantCover(t, counter, coverage.TCPOpen, coverage.ByFiles)
 	l := server.listen("tcp4", addrPort(serverIPv4, 0))
 	c := client.dial("tcp4", l.Addr().String())
 	s, err := l.Accept()
@@ -160,17 +162,17 @@ func TestWalkCannotSeeOrphans(t *testing.T) {
 func TestOlderConnections(t *testing.T) {
 	for _, rung := range []struct {
 		name   string
-		refuse refuser
+		refuse trace.Refuser
 		by     string
 	}{
-		{"files and TCP table", nil, byFiles + " and " + byTCPTable},
-		{"files", refusing(bpf.FlowsProgSeedTcp), byFiles + " and " + bySockDiag},
-		{"TCP table", refusing(bpf.FlowsProgSeedFiles), bySockDiag + " and " + byTCPTable},
-		{"visits", refusing(bpf.FlowsProgSeedFiles, bpf.FlowsProgSeedTcp), bySockDiag},
+		{"files and TCP table", nil, coverage.ByFiles + " and " + coverage.ByTCPTable},
+		{"files", refusing(bpf.FlowsProgSeedTcp), coverage.ByFiles + " and " + coverage.BySockDiag},
+		{"TCP table", refusing(bpf.FlowsProgSeedFiles), coverage.BySockDiag + " and " + coverage.ByTCPTable},
+		{"visits", refusing(bpf.FlowsProgSeedFiles, bpf.FlowsProgSeedTcp), coverage.BySockDiag},
 	} {
 		t.Run(rung.name, func(t *testing.T) {
 			olderConnections(t, rung.refuse, func(counter *Counter) {
-				if cover := wantCover(t, counter, PartTCPOlder, rung.by); cover.Lost != "" || len(cover.Refused) != len(rung.refuse) {
+				if cover := wantCover(t, counter, coverage.TCPOlder, rung.by); cover.Lost != "" || len(cover.Refused) != len(rung.refuse) {
 					t.Errorf("got %+v", cover)
 				}
 			})
@@ -185,7 +187,7 @@ func TestOlderConnectionsAreNotFound(t *testing.T) {
 	go exchange(l, 5)
 	c := client.dial("tcp4", l.Addr().String())
 	counter := openFor(t, Options{Mode: EBPF, NoUDP: true, refuse: refusing(bpf.FlowsProgSeedFiles, bpf.FlowsProgSeedTcp, bpf.FlowsProgVisitSocket)})
-	cover := wantCover(t, counter, PartTCPOlder, "")
+	cover := wantCover(t, counter, coverage.TCPOlder, "")
 	if cover.Lost == "" || len(cover.Refused) != 3 {
 		t.Errorf("got %+v", cover)
 	}
@@ -201,14 +203,14 @@ func TestOlderConnectionsAreNotFound(t *testing.T) {
 
 // UDP and DNS need nothing of TCP's programs. TCP is polled then.
 func TestTCPIsRefused(t *testing.T) {
-	for _, program := range stateChanges {
+	for _, program := range trace.StateChanges {
 		t.Run(program, func(t *testing.T) {
 			client, server := newWire(t)
 			counter := openFor(t, Options{refuse: refusing(program)})
-			if cover := wantCover(t, counter, PartTCP, bySockDiag); cover.Lost == "" || cover.Refused[0].Name != program || counter.Source() != record.FromSockDiag {
+			if cover := wantCover(t, counter, coverage.TCP, coverage.BySockDiag); cover.Lost == "" || cover.Refused[0].Name != program || counter.Source() != record.FromSockDiag {
 				t.Errorf("got %+v, source %s", cover, counter.Source())
 			}
-			if counter.coverage.of(PartTCPOpen) != nil {
+			if counter.report.Of(coverage.TCPOpen) != nil {
 				t.Errorf("got %v", counter.Coverage())
 			}
 			exactUDP(t, counter, client, server)
@@ -256,23 +258,23 @@ func exactUDP(t *testing.T, counter *Counter, client, server *namespace) {
 
 // What is refused of UDP takes no more with it than itself.
 func TestUDPIsRefusedInPart(t *testing.T) {
-	const all = bySockCreate + " and " + byFiles
+	const all = coverage.BySockCreate + " and " + coverage.ByFiles
 	for _, tc := range []struct {
 		refused      string
 		owners, dns  string
 		udp, ownsNew bool
 	}{
-		{bpf.UdpProgSeedUdpFiles, bySockCreate, byPackets, true, true},
-		{bpf.UdpProgUdpSocketMade, byFiles, byPackets, true, false},
+		{bpf.UdpProgSeedUdpFiles, coverage.BySockCreate, coverage.ByPackets, true, true},
+		{bpf.UdpProgUdpSocketMade, coverage.ByFiles, coverage.ByPackets, true, false},
 		{bpf.UdpMapDnsPackets, all, "", true, true},
-		{bpf.FlowsMapProcesses, all, byPackets, true, true},
+		{bpf.FlowsMapProcesses, all, coverage.ByPackets, true, true},
 		{bpf.UdpProgPacketSent, "", "", false, false},
 		{bpf.UdpProgPacketReceived, "", "", false, false},
 	} {
 		t.Run(tc.refused, func(t *testing.T) {
 			client, server := newWire(t)
 			counter := openFor(t, Options{Mode: EBPF, refuse: refusing(tc.refused)})
-			i := slices.IndexFunc(counter.Coverage(), func(c Coverage) bool { return len(c.Refused) > 0 })
+			i := slices.IndexFunc(counter.Coverage(), func(c coverage.Entry) bool { return len(c.Refused) > 0 })
 			if i < 0 || counter.Coverage()[i].Refused[0].Name != tc.refused || counter.Coverage()[i].Lost == "" {
 				t.Errorf("got %v", counter.Coverage())
 			}
@@ -285,13 +287,13 @@ func TestUDPIsRefusedInPart(t *testing.T) {
 				t.Errorf("got %+v", records)
 			}
 			if !tc.udp {
-				if counter.udp != nil || counter.coverage.of(PartUDPOwners) != nil || wantCover(t, counter, PartUDP, "").Lost == "" {
+				if counter.udp != nil || counter.report.Of(coverage.UDPOwners) != nil || wantCover(t, counter, coverage.UDP, "").Lost == "" {
 					t.Errorf("got %v", counter.Coverage())
 				}
 				return
 			}
-			wantCover(t, counter, PartUDPOwners, tc.owners)
-			wantCover(t, counter, PartDNS, tc.dns)
+			wantCover(t, counter, coverage.UDPOwners, tc.owners)
+			wantCover(t, counter, coverage.DNS, tc.dns)
 			exactUDP(t, counter, client, server)
 			asksDNS(t, counter, client, server, tc.dns != "", tc.ownsNew)
 		})

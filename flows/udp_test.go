@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"socktally/flows/coverage"
 	"socktally/record"
 	"strconv"
 	"strings"
@@ -131,7 +132,7 @@ func openUDPFor(t testing.TB, o Options) *Counter {
 
 func needUDP(t testing.TB, c *Counter) {
 	t.Helper()
-	if err := refusalOf(c, PartUDP); err != nil {
+	if err := refusalOf(c, coverage.UDP); err != nil {
 		if os.Getenv("SOCKTALLY_TEST_PRIVILEGED") == "1" {
 			t.Fatal(err)
 		}
@@ -364,7 +365,7 @@ func TestUDPIsExactWhileTallied(t *testing.T) {
 				t.Errorf("losses %+v, %v", losses, err)
 			}
 			losses.TableFull = 0
-			if losses != (Losses{}) {
+			if losses != (coverage.Losses{}) {
 				t.Errorf("losses %+v", losses)
 			}
 		})
@@ -674,15 +675,15 @@ func TestUDPLeavesNothing(t *testing.T) {
 
 func TestUDPIsLeftOut(t *testing.T) {
 	c := openFor(t, Options{Mode: EBPF, NoUDP: true})
-	if c.udp != nil || c.coverage.of(PartUDP) != nil {
+	if c.udp != nil || c.report.Of(coverage.UDP) != nil {
 		t.Errorf("UDP is counted, or refused: %v", c.Coverage())
 	}
 	// A process that sees no cgroup v2 hierarchy.
 	proc := t.TempDir()
 	write(t, filepath.Join(proc, "self/mountinfo"), "22 1 8:1 / / rw - ext4 /dev/root rw\n")
 	c = openFor(t, Options{Mode: EBPF, Proc: proc})
-	var refusal *Refusal
-	if err := refusalOf(c, PartUDP); !errors.As(err, &refusal) || refusal.Reason != ReasonCgroup {
+	var refusal *coverage.Refusal
+	if err := refusalOf(c, coverage.UDP); !errors.As(err, &refusal) || refusal.Reason != coverage.ReasonCgroup {
 		t.Errorf("got %v", err)
 	}
 	if _, err := c.Tally(context.Background()); err != nil {

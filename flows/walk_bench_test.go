@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"socktally/flows/trace"
 	"strconv"
 	"strings"
 	"testing"
@@ -128,7 +129,7 @@ func BenchmarkWalk(b *testing.B) {
 				reference := min(timed(readProcNetTCP), timed(readProcNetTCP), timed(readProcNetTCP))
 				b.ReportMetric(reference/1e6, "procnettcp-ms")
 				for i, c := range counters {
-					walk := c.tcp.(*tcpTracer).walker.walk
+					walk := c.tcp.(*trace.TCP).Walk
 					name := strings.ReplaceAll(walkRungs[i].name, " ", "_")
 					changed := timed(walk)
 					idle := min(timed(walk), timed(walk), timed(walk))

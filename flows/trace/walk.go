@@ -1,4 +1,4 @@
-package flows
+package trace
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"socktally/bpf"
+	"socktally/flows/coverage"
+	"socktally/flows/process"
 )
 
 // walker visits the live TCP sockets: a walk adds to the table of flows what each did since the last one.
@@ -17,58 +19,51 @@ type walker interface {
 }
 
 // openWalker takes the cheapest way to the live sockets that the kernel allows.
-func (t *tcpTracer) openWalker(o Options) {
-	storage, err := t.iterate(bpf.FlowsProgWalkStorage, link.IterOptions{Map: t.shared.Maps[bpf.FlowsMapSockets]})
+func (t *TCP) openWalker() {
+	storage, err := t.iterate(bpf.FlowsProgWalkStorage, link.IterOptions{Map: t.tracer.Maps[bpf.FlowsMapSockets]})
 	if err == nil {
 		t.walker = storageWalk{storage}
-		t.shared.cover(PartTCPOpen, byStorage)
+		t.tracer.cover(coverage.TCPOpen, coverage.ByStorage)
 		return
 	}
 	refused := []error{err}
-	w := &tableWalk{number: t.numbered(), seenElsewhere: t.shared.Variables[bpf.FlowsVarSeenElsewhere], proc: o.Proc, own: t.shared.own}
+	w := &tableWalk{number: t.numbered(), seenElsewhere: t.tracer.Variables[bpf.FlowsVarSeenElsewhere], proc: t.tracer.options.Proc, own: t.tracer.own}
 	by := ""
 	if w.tcp, err = t.iterate(bpf.FlowsProgWalkTcp, link.IterOptions{}); err != nil {
 		refused = append(refused, err)
 	} else {
-		by = byTCPTable
+		by = coverage.ByTCPTable
 	}
 	if w.files, err = t.iterate(bpf.FlowsProgWalkFiles, link.IterOptions{}); err != nil {
 		refused = append(refused, err)
 	} else {
-		by = joinWords(by, byFiles)
+		by = coverage.Join(by, coverage.ByFiles)
 	}
 	if by != "" {
 		t.walker = w
-		t.shared.cover(PartTCPOpen, by, refused...)
+		t.tracer.cover(coverage.TCPOpen, by, refused...)
 		return
 	}
-	v, err := t.openVisits(o)
+	v, err := t.openVisits()
 	if err != nil {
 		t.walker = noWalk{}
-		t.shared.cover(PartTCPOpen, "", append(refused, err)...)
+		t.tracer.cover(coverage.TCPOpen, "", append(refused, err)...)
 		return
 	}
 	t.walker = visitWalk{v, t.numbered()}
-	t.shared.cover(PartTCPOpen, bySockDiag, refused...)
-}
-
-func joinWords(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a + " and " + b
+	t.tracer.cover(coverage.TCPOpen, coverage.BySockDiag, refused...)
 }
 
 // iterate loads an iterator's program and makes it ready to run.
-func (t *tcpTracer) iterate(name string, o link.IterOptions) (*link.Iter, error) {
-	program, err := t.shared.load(name)
+func (t *TCP) iterate(name string, o link.IterOptions) (*link.Iter, error) {
+	program, err := t.tracer.load(name)
 	if err != nil {
 		return nil, err
 	}
 	o.Program = program
 	iter, err := link.AttachIter(o)
 	if err != nil {
-		return nil, &refusedObject{name, t.shared.spec.Programs[name].SectionName, err}
+		return nil, &coverage.RefusedObject{Name: name, Kind: t.tracer.spec.Programs[name].SectionName, Err: err}
 	}
 	return iter, nil
 }
@@ -81,9 +76,9 @@ func (w storageWalk) walk() error  { return runIter(w.iter) }
 func (w storageWalk) close() error { return w.iter.Close() }
 
 // numbered gives each walk its number, by which the programs know a socket that they meet again.
-func (t *tcpTracer) numbered() func() error {
+func (t *TCP) numbered() func() error {
 	number := uint32(0)
-	variable := t.shared.Variables[bpf.FlowsVarWalkNumber]
+	variable := t.tracer.Variables[bpf.FlowsVarWalkNumber]
 	return func() error {
 		number++
 		return variable.Set(number)
@@ -119,7 +114,7 @@ func (w *tableWalk) walk() error {
 		return nil
 	}
 	// What a namespace does that cannot be entered is counted when its sockets close.
-	eachOtherNetns(w.proc, func(uint32) error { return runIter(w.tcp) })
+	process.EachOtherNetns(w.proc, func(uint32) error { return runIter(w.tcp) })
 	return nil
 }
 
@@ -129,7 +124,7 @@ func (w *tableWalk) onlyOwn() (bool, error) {
 	if err := w.seenElsewhere.Get(&elsewhere); err != nil {
 		return false, err
 	}
-	own, err := netnsID(ownNetns(w.proc))
+	own, err := process.NetnsID(process.OwnNetns(w.proc))
 	return elsewhere == 0 && err == nil && own == w.own, nil
 }
 

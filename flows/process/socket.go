@@ -1,4 +1,4 @@
-package flows
+package process
 
 import (
 	"os"
@@ -8,26 +8,27 @@ import (
 	"syscall"
 )
 
-// socketOwners finds the process that holds a socket by looking through /proc/PID/fd, at most once
+// SocketOwners finds the process that holds a socket by looking through /proc/PID/fd, at most once
 // a poll and only when a poll brings a socket that is new.
-type socketOwners struct {
+type SocketOwners struct {
 	proc, cgroupRoot string
-	byInode          map[uint32]owned
+	byInode          map[uint32]Ref
 	fresh            bool
 }
 
-func newSocketOwners(proc string) *socketOwners {
-	return &socketOwners{proc: proc, cgroupRoot: cgroup2Mount(proc)}
+// NewSocketOwners returns one that has not looked yet. proc is where procfs is mounted.
+func NewSocketOwners(proc string) *SocketOwners {
+	return &SocketOwners{proc: proc, cgroupRoot: Cgroup2Mount(proc)}
 }
 
-// next begins a poll.
-func (s *socketOwners) next() { s.fresh, s.byInode = false, nil }
+// Next begins a poll.
+func (s *SocketOwners) Next() { s.fresh, s.byInode = false, nil }
 
-// of is the lowest process that holds the socket: the parent, where a server forks. The zero owner
+// Of is the lowest process that holds the socket: the parent, where a server forks. The zero owner
 // where none does, as before accept, or where the process may not be looked into.
-func (s *socketOwners) of(inode uint32) owned {
+func (s *SocketOwners) Of(inode uint32) Ref {
 	if inode == 0 {
-		return owned{}
+		return Ref{}
 	}
 	if !s.fresh {
 		s.fresh, s.byInode = true, s.scan()
@@ -35,8 +36,8 @@ func (s *socketOwners) of(inode uint32) owned {
 	return s.byInode[inode]
 }
 
-func (s *socketOwners) scan() map[uint32]owned {
-	found := make(map[uint32]owned)
+func (s *SocketOwners) scan() map[uint32]Ref {
+	found := make(map[uint32]Ref)
 	entries, _ := os.ReadDir(s.proc)
 	for _, entry := range entries {
 		pid, err := strconv.ParseUint(entry.Name(), 10, 32)
@@ -44,7 +45,7 @@ func (s *socketOwners) scan() map[uint32]owned {
 			continue
 		}
 		dir := filepath.Join(s.proc, entry.Name())
-		var owner owned
+		var owner Ref
 		descriptors, _ := os.ReadDir(filepath.Join(dir, "fd"))
 		for _, d := range descriptors {
 			target, err := os.Readlink(filepath.Join(dir, "fd", d.Name()))
@@ -52,10 +53,10 @@ func (s *socketOwners) scan() map[uint32]owned {
 			if err != nil || !ok {
 				continue
 			}
-			if owner.pid == 0 {
+			if owner.PID == 0 {
 				owner = s.owner(uint32(pid), dir)
 			}
-			if before, ok := found[inode]; !ok || owner.pid < before.pid {
+			if before, ok := found[inode]; !ok || owner.PID < before.PID {
 				found[inode] = owner
 			}
 		}
@@ -73,10 +74,10 @@ func socketInode(target string) (uint32, bool) {
 	return uint32(n), err == nil
 }
 
-func (s *socketOwners) owner(pid uint32, dir string) owned {
-	o := owned{pid: pid, life: lifeIn(dir)}
+func (s *SocketOwners) owner(pid uint32, dir string) Ref {
+	o := Ref{PID: pid, StartID: startIn(dir)}
 	if comm, err := os.ReadFile(filepath.Join(dir, "comm")); err == nil {
-		copy(o.comm[:], strings.TrimSuffix(string(comm), "\n"))
+		copy(o.Comm[:], strings.TrimSuffix(string(comm), "\n"))
 	}
 	groups, err := os.ReadFile(filepath.Join(dir, "cgroup"))
 	if err != nil || s.cgroupRoot == "" {
@@ -85,7 +86,7 @@ func (s *socketOwners) owner(pid uint32, dir string) owned {
 	for line := range strings.Lines(string(groups)) {
 		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
 			if info, err := os.Stat(filepath.Join(s.cgroupRoot, path)); err == nil {
-				o.cgroup = info.Sys().(*syscall.Stat_t).Ino
+				o.CgroupID = info.Sys().(*syscall.Stat_t).Ino
 			}
 		}
 	}

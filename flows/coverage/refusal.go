@@ -1,4 +1,4 @@
-package flows
+package coverage
 
 import (
 	"errors"
@@ -58,8 +58,8 @@ func (r *Refusal) Error() string {
 
 func (r *Refusal) Unwrap() error { return r.Err }
 
-// facts are what a refusal can follow from.
-type facts struct {
+// Facts are what a refusal can follow from.
+type Facts struct {
 	release      string
 	hasBTF       bool
 	capabilities uint64 // effective
@@ -68,8 +68,9 @@ type facts struct {
 	lockdown     string // "none", "integrity", "confidentiality" or "" where it cannot be read
 }
 
-func readFacts(proc string) facts {
-	f := facts{release: kernelRelease(), capabilities: ^uint64(0)}
+// ReadFacts reads them. proc is where procfs is mounted.
+func ReadFacts(proc string) Facts {
+	f := Facts{release: kernelRelease(), capabilities: ^uint64(0)}
 	_, err := os.Stat("/sys/kernel/btf/vmlinux")
 	f.hasBTF = err == nil
 	if text, err := os.ReadFile("/sys/kernel/security/lockdown"); err == nil {
@@ -86,7 +87,7 @@ func readFacts(proc string) facts {
 	return f
 }
 
-func (f *facts) readStatus(status string) {
+func (f *Facts) readStatus(status string) {
 	for line := range strings.Lines(status) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":\t")
 		switch name {
@@ -100,9 +101,9 @@ func (f *facts) readStatus(status string) {
 	}
 }
 
-func (f facts) has(capability uint) bool { return f.capabilities&(1<<capability) != 0 }
+func (f Facts) has(capability uint) bool { return f.capabilities&(1<<capability) != 0 }
 
-func (f facts) lacking() []string {
+func (f Facts) lacking() []string {
 	if f.has(unix.CAP_SYS_ADMIN) {
 		return nil
 	}
@@ -116,12 +117,30 @@ func (f facts) lacking() []string {
 	return names
 }
 
+// RefusedObject is a program, or a map, that the kernel did not take.
+type RefusedObject struct {
+	Name string
+	Kind string // where the program was to be attached, or what kind of map it is
+	Err  error
+}
+
+func (r *RefusedObject) Error() string { return fmt.Sprintf("%s (%s): %v", r.Name, r.Kind, r.Err) }
+
+func (r *RefusedObject) Unwrap() error { return r.Err }
+
+var (
+	// ErrNoCgroup2 is why packets cannot be counted where there is no root to attach to.
+	ErrNoCgroup2 = errors.New("no cgroup v2 hierarchy is mounted")
+	// ErrSockDiag is why UDP is not counted where nothing but sock_diag counts.
+	ErrSockDiag = errors.New("sock_diag has no counts for it")
+)
+
 // explain finds what err comes from. needsNetAdmin is whether the kernel wants that capability too.
-func (f facts) explain(err error, needsNetAdmin bool) *Refusal {
+func (f Facts) explain(err error, needsNetAdmin bool) *Refusal {
 	r := &Refusal{Err: err}
-	var object *refusedObject
+	var object *RefusedObject
 	if errors.As(err, &object) {
-		r.Name, r.Kind = object.name, object.kind
+		r.Name, r.Kind = object.Name, object.Kind
 	}
 	r.Reason, r.Because = f.reason(err, r.Name == "", needsNetAdmin)
 	r.Answer = answerOf(err, r.Because != "")
@@ -130,16 +149,16 @@ func (f facts) explain(err error, needsNetAdmin bool) *Refusal {
 
 // reason is why the kernel gave that answer. everything is whether it refused the first thing that it was asked for: a filter
 // of system calls sees bpf(), and nothing of what a program is for.
-func (f facts) reason(err error, everything, needsNetAdmin bool) (Reason, string) {
+func (f Facts) reason(err error, everything, needsNetAdmin bool) (Reason, string) {
 	refused := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
 	lacking := f.lacking()
 	if needsNetAdmin && !f.has(unix.CAP_NET_ADMIN) && !f.has(unix.CAP_SYS_ADMIN) {
 		lacking = append(lacking, "CAP_NET_ADMIN")
 	}
 	switch {
-	case errors.Is(err, errNoCgroup2):
+	case errors.Is(err, ErrNoCgroup2):
 		return ReasonCgroup, ""
-	case errors.Is(err, errSockDiag):
+	case errors.Is(err, ErrSockDiag):
 		return ReasonSockDiag, ""
 	case !releaseAtLeast(f.release, 5, 12):
 		return ReasonKernel, fmt.Sprintf("kernel %s is older than 5.12", f.release)

@@ -1,4 +1,5 @@
-package flows
+// Package coverage says how each part of flows is counted on a host, what the kernel refused, and what is lost by it.
+package coverage
 
 import (
 	"errors"
@@ -13,24 +14,24 @@ import (
 type Part string
 
 const (
-	// PartTCP is TCP: every connection, however short, and how it ended.
-	PartTCP Part = "tcp"
-	// PartTCPOpen is what connections do while they are open.
-	PartTCPOpen Part = "tcp_open"
-	// PartTCPOlder is connections that are older than the Counter, and who owns them.
-	PartTCPOlder Part = "tcp_older"
-	// PartUDP is UDP's datagrams.
-	PartUDP Part = "udp"
-	// PartUDPOwners is who owns UDP sockets.
-	PartUDPOwners Part = "udp_owners"
-	// PartDNS is DNS queries, over UDP and TCP.
-	PartDNS Part = "dns"
-	// PartProcesses is what processes say of themselves that live only for a moment.
-	PartProcesses Part = "processes"
+	// TCP is TCP: every connection, however short, and how it ended.
+	TCP Part = "tcp"
+	// TCPOpen is what connections do while they are open.
+	TCPOpen Part = "tcp_open"
+	// TCPOlder is connections that are older than the Counter, and who owns them.
+	TCPOlder Part = "tcp_older"
+	// UDP is UDP's datagrams.
+	UDP Part = "udp"
+	// UDPOwners is who owns UDP sockets.
+	UDPOwners Part = "udp_owners"
+	// DNS is DNS queries, over UDP and TCP.
+	DNS Part = "dns"
+	// Processes is what processes say of themselves that live only for a moment.
+	Processes Part = "processes"
 )
 
-// Coverage is how one Part is counted here.
-type Coverage struct {
+// Entry is how one Part is counted here.
+type Entry struct {
 	Part Part
 	// By is what counts it, in the kernel's words, such as "iter/task_file and iter/tcp"; "" where nothing does.
 	By string
@@ -43,7 +44,7 @@ type Coverage struct {
 }
 
 // Because is what the kernel refused, "" where By is the best.
-func (c Coverage) Because() string {
+func (c Entry) Because() string {
 	texts := make([]string, len(c.Refused))
 	for i, r := range c.Refused {
 		texts[i] = r.Error()
@@ -52,7 +53,7 @@ func (c Coverage) Because() string {
 }
 
 // String is one line: "tcp_open by iter/task_file: walk_storage (iter/bpf_sk_storage_map): operation not permitted".
-func (c Coverage) String() string {
+func (c Entry) String() string {
 	text := string(c.Part) + " is not counted"
 	if c.By != "" {
 		text = string(c.Part) + " by " + c.By
@@ -67,7 +68,7 @@ func (c Coverage) String() string {
 }
 
 // LogValue is a group of part, by, because, lost and do, without those that are empty.
-func (c Coverage) LogValue() slog.Value {
+func (c Entry) LogValue() slog.Value {
 	var attributes []slog.Attr
 	for _, a := range []struct{ key, value string }{
 		{"part", string(c.Part)}, {"by", c.By}, {"because", c.Because()}, {"lost", c.Lost}, {"do", c.Remedy},
@@ -81,50 +82,50 @@ func (c Coverage) LogValue() slog.Value {
 
 // What counts a Part, where there is more than one way.
 const (
-	byStateChanges = "tp_btf/inet_sock_set_state"
-	byStorage      = "iter/bpf_sk_storage_map"
-	byFiles        = "iter/task_file"
-	byTCPTable     = "iter/tcp"
-	bySockDiag     = "sock_diag"
-	bySockCreate   = "cgroup/sock_create"
-	byPackets      = "cgroup_skb"
-	byRing         = "ring buffer"
-	byProc         = "/proc"
+	ByStateChanges = "tp_btf/inet_sock_set_state"
+	ByStorage      = "iter/bpf_sk_storage_map"
+	ByFiles        = "iter/task_file"
+	ByTCPTable     = "iter/tcp"
+	BySockDiag     = "sock_diag"
+	BySockCreate   = "cgroup/sock_create"
+	ByPackets      = "cgroup_skb"
+	ByRing         = "ring buffer"
+	ByProc         = "/proc"
 )
 
 // lost is what is missing of a part that is counted by less than the best.
 func lost(part Part, by string) string {
 	switch part {
-	case PartTCP:
+	case TCP:
 		return "connections that begin and end between two polls, what a connection does after its last poll, and how it ends"
-	case PartTCPOpen:
+	case TCPOpen:
 		if by == "" {
 			return "nothing is seen of a connection until it closes; then it is counted whole"
 		}
 		return ""
-	case PartTCPOlder:
+	case TCPOlder:
 		switch by {
 		case "":
 			return "connections that are older than socktally"
-		case byTCPTable:
+		case ByTCPTable:
 			return "owners of connections that are older than socktally"
-		case byFiles:
+		case ByFiles:
 			return "older connections that no process holds yet"
 		}
 		return ""
-	case PartUDP:
+	case UDP:
 		return "UDP and DNS"
-	case PartUDPOwners:
+	case UDPOwners:
 		switch by {
 		case "":
 			return "owners of UDP sockets"
-		case byFiles:
+		case ByFiles:
 			return "owners of UDP sockets that are made from now on"
 		}
 		return "owners of UDP sockets that are older than socktally"
-	case PartDNS:
+	case DNS:
 		return "DNS"
-	case PartProcesses:
+	case Processes:
 		return "DD_SERVICE and the like of processes that are gone at the tally"
 	}
 	return ""
@@ -157,46 +158,57 @@ func remedy(r *Refusal) string {
 }
 
 // parts are all of them, in the order in which they are told.
-var parts = []Part{PartTCP, PartTCPOpen, PartTCPOlder, PartUDP, PartUDPOwners, PartDNS, PartProcesses}
+var parts = []Part{TCP, TCPOpen, TCPOlder, UDP, UDPOwners, DNS, Processes}
 
-// coverage gathers how each Part is counted.
-type coverage struct {
-	facts facts
-	parts []Coverage
+// Report gathers how each Part is counted.
+type Report struct {
+	Facts   Facts
+	Entries []Entry
 }
 
-func (c *coverage) add(part Part, by string, refused ...error) {
-	cover := Coverage{Part: part, By: by}
+// Add notes what counts a Part, and what was refused before; of the errors some may be nil.
+func (c *Report) Add(part Part, by string, refused ...error) {
+	cover := Entry{Part: part, By: by}
 	for _, err := range refused {
 		if err != nil {
-			cover.Refused = append(cover.Refused, c.explain(part, err))
+			cover.Refused = append(cover.Refused, c.Explain(part, err))
 		}
 	}
 	if len(cover.Refused) > 0 {
 		cover.Lost = lost(part, by)
 		cover.Remedy = remedy(cover.Refused[0])
 	}
-	c.parts = append(c.parts, cover)
+	c.Entries = append(c.Entries, cover)
 }
 
-func (c *coverage) explain(part Part, err error) *Refusal {
+// Explain finds what an error that kept a part from being counted comes from.
+func (c *Report) Explain(part Part, err error) *Refusal {
 	var known *Refusal
 	if errors.As(err, &known) {
 		return known
 	}
-	return c.facts.explain(err, part == PartUDP || part == PartDNS)
+	return c.Facts.explain(err, part == UDP || part == DNS)
 }
 
-func (c *coverage) sort() {
-	slices.SortFunc(c.parts, func(a, b Coverage) int { return slices.Index(parts, a.Part) - slices.Index(parts, b.Part) })
+// Sort puts the parts into the order in which they are told.
+func (c *Report) Sort() {
+	slices.SortFunc(c.Entries, func(a, b Entry) int { return slices.Index(parts, a.Part) - slices.Index(parts, b.Part) })
 }
 
-// of returns how a Part is counted, nil where it was not asked for.
-func (c *coverage) of(part Part) *Coverage {
-	for i := range c.parts {
-		if c.parts[i].Part == part {
-			return &c.parts[i]
+// Of returns how a Part is counted, nil where it was not asked for.
+func (c *Report) Of(part Part) *Entry {
+	for i := range c.Entries {
+		if c.Entries[i].Part == part {
+			return &c.Entries[i]
 		}
 	}
 	return nil
+}
+
+// Join names two things that count a part together. Either may be "".
+func Join(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + " and " + b
 }

@@ -1,8 +1,6 @@
-package flows
+package process
 
 import (
-	"bytes"
-	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"socktally/bpf"
 	"socktally/record"
 )
 
@@ -119,27 +116,27 @@ func process42(t *testing.T, proc, comm, environ string, ticks int) {
 	write(t, filepath.Join(dir, "stat"), fmt.Sprintf("42 (%s) S"+strings.Repeat(" 1", 18)+" %d 5 6\n", comm+") R 1 (", ticks))
 }
 
-func lifeAt(ns, executions uint64) uint64 { return ns>>startShift<<execBits | executions }
+func startAt(ns, executions uint64) uint64 { return ns>>startShift<<execBits | executions }
 
 func TestOwnerFromProc(t *testing.T) {
 	proc := t.TempDir()
 	process42(t, proc, "web", "DD_SERVICE=shop\x00DD_ENV=prod\x00DD_TAGS=team:x\x00", 500)
-	d := newDescriber(proc, 8)
+	d := NewTable(proc, 8)
 	for _, tc := range []struct {
 		name    string
-		o       owned
+		o       Ref
 		service string
 	}{
-		{"the one meant", owned{pid: 42, life: lifeAt(5_004_000_000, 3), comm: [16]byte{'w', 'e', 'b'}}, "shop"},
-		{"by sock_diag", owned{pid: 42, life: lifeIn(filepath.Join(proc, "42")), comm: [16]byte{'w', 'e', 'b'}}, "shop"},
-		{"of unknown start", owned{pid: 42, comm: [16]byte{'w', 'e', 'b'}}, "shop"},
-		{"by another name", owned{pid: 42, comm: [16]byte{'d', 'b'}}, "db"},
-		{"older, by the same name", owned{pid: 42, life: lifeAt(4_980_000_000, 3), comm: [16]byte{'w', 'e', 'b'}}, "web"},
-		{"younger, by the same name", owned{pid: 42, life: lifeAt(5_020_000_000, 3), comm: [16]byte{'w', 'e', 'b'}}, "web"},
-		{"gone", owned{pid: 43, comm: [16]byte{'w', 'e', 'b'}}, "web"},
-		{"nobody", owned{}, ""},
+		{"the one meant", Ref{PID: 42, StartID: startAt(5_004_000_000, 3), Comm: Comm{'w', 'e', 'b'}}, "shop"},
+		{"by sock_diag", Ref{PID: 42, StartID: startIn(filepath.Join(proc, "42")), Comm: Comm{'w', 'e', 'b'}}, "shop"},
+		{"of unknown start", Ref{PID: 42, Comm: Comm{'w', 'e', 'b'}}, "shop"},
+		{"by another name", Ref{PID: 42, Comm: Comm{'d', 'b'}}, "db"},
+		{"older, by the same name", Ref{PID: 42, StartID: startAt(4_980_000_000, 3), Comm: Comm{'w', 'e', 'b'}}, "web"},
+		{"younger, by the same name", Ref{PID: 42, StartID: startAt(5_020_000_000, 3), Comm: Comm{'w', 'e', 'b'}}, "web"},
+		{"gone", Ref{PID: 43, Comm: Comm{'w', 'e', 'b'}}, "web"},
+		{"nobody", Ref{}, ""},
 	} {
-		got := d.describe(tc.o)
+		got := d.Describe(tc.o)
 		read := tc.service == "shop"
 		if got.Service != tc.service || (got.Env == "prod") != read || (got.ContainerID == someID) != read || (got.PodUID == podUID) != read {
 			t.Errorf("%s: got %+v", tc.name, got)
@@ -147,83 +144,65 @@ func TestOwnerFromProc(t *testing.T) {
 	}
 }
 
-// told is what the programs write of a process.
-func told(t *testing.T, p bpf.FlowsProcess, environ string, groups ...string) []byte {
-	t.Helper()
-	p.Size = uint32(len(environ))
-	for i, g := range groups {
-		copy(p.Groups[i][:], g)
-	}
-	var b bytes.Buffer
-	if err := binary.Write(&b, binary.NativeEndian, p); err != nil {
-		t.Fatal(err)
-	}
-	b.WriteString(environ + "what was there before")
-	return b.Bytes()
-}
-
 func TestOwnerThatWasToldOf(t *testing.T) {
 	proc := t.TempDir()
 	process42(t, proc, "web", "DD_SERVICE=of-proc\x00", 500)
-	d := newDescriber(proc, 8)
-	life := lifeAt(5_004_000_000, 3)
-	of := func(life uint64) record.Owner {
-		return d.describe(owned{pid: 42, life: life, cgroup: 7, comm: [16]byte{'w', 'e', 'b'}})
+	d := NewTable(proc, 8)
+	start := startAt(5_004_000_000, 3)
+	of := func(start uint64) record.Owner {
+		return d.Describe(Ref{PID: 42, StartID: start, CgroupID: 7, Comm: Comm{'w', 'e', 'b'}})
 	}
 	const environ = "A=b\x00DD_SERVICE=shop\x00"
-	d.introduce(told(t, bpf.FlowsProcess{Pid: 42, StartId: life + 1, Cgroup: 7, Total: uint32(len(environ))}, environ,
-		"cri-containerd-"+someID+".scope", "kubepods-"+podSpec+".slice", "kubepods.slice", ""))
-	if got := of(life + 1); got.Service != "shop" || got.ContainerID != someID || got.PodUID != podUID || got.Process != "web" ||
+	d.Learn(Told{PID: 42, StartID: start + 1, CgroupID: 7, Environ: []byte(environ), Total: len(environ),
+		Cgroup: "kubepods.slice/kubepods-" + podSpec + ".slice/cri-containerd-" + someID + ".scope"})
+	if got := of(start + 1); got.Service != "shop" || got.ContainerID != someID || got.PodUID != podUID || got.Process != "web" ||
 		got.Cgroup != "kubepods.slice/kubepods-"+podSpec+".slice/cri-containerd-"+someID+".scope" {
 		t.Errorf("got %+v", got)
 	}
 	// Before it executed another program it was somebody else.
-	if got := of(life); got.Service != "of-proc" {
+	if got := of(start); got.Service != "of-proc" {
 		t.Errorf("got %+v", got)
 	}
 	// What the programs could not read is read in /proc, and if that is another process, not at all.
 	for _, tc := range []struct {
-		life  uint64
-		total uint32
+		start uint64
+		total int
 		copy  string
 		want  string
 	}{
-		{life + 2, 100, "", "of-proc"},
-		{lifeAt(9e9, 1), 100, "", "web"},
-		{lifeAt(9e9, 2), 100, "DD_SERVICE=start-of-it\x00DD_ENV=pr", "start-of-it"},
-		{lifeAt(9e9, 3), 0, "", "web"},
+		{start + 2, 100, "", "of-proc"},
+		{startAt(9e9, 1), 100, "", "web"},
+		{startAt(9e9, 2), 100, "DD_SERVICE=start-of-it\x00DD_ENV=pr", "start-of-it"},
+		{startAt(9e9, 3), 0, "", "web"},
 	} {
-		d.introduce(told(t, bpf.FlowsProcess{Pid: 42, StartId: tc.life, Total: tc.total}, tc.copy))
-		if got := of(tc.life); got.Service != tc.want || got.Env != "" {
+		d.Learn(Told{PID: 42, StartID: tc.start, Environ: []byte(tc.copy), Total: tc.total})
+		if got := of(tc.start); got.Service != tc.want || got.Env != "" {
 			t.Errorf("%+v: got %+v", tc, got)
 		}
 	}
 	// Cgroups of version 1 have no path in the tree of version 2.
-	d.introduce(told(t, bpf.FlowsProcess{Pid: 42, StartId: lifeAt(9e9, 4)}, "", someID, "docker", ""))
-	if got := of(lifeAt(9e9, 4)); got.ContainerID != someID {
+	d.Learn(Told{PID: 42, StartID: startAt(9e9, 4), Cgroup: "docker/" + someID})
+	if got := of(startAt(9e9, 4)); got.ContainerID != someID {
 		t.Errorf("got %+v", got)
-	}
-	for _, bad := range [][]byte{nil, {1, 2}, told(t, bpf.FlowsProcess{}, "")[:100]} {
-		d.introduce(bad)
 	}
 }
 
 func TestProcessesAreBounded(t *testing.T) {
-	d := newDescriber("/nonexistent", 1)
+	d := NewTable("/nonexistent", 1)
 	for i := range 5 * minProcesses {
-		d.introduce(told(t, bpf.FlowsProcess{Pid: uint32(i), StartId: 1, Cgroup: uint64(i + 1)}, "", "x"))
+		d.Learn(Told{PID: uint32(i), StartID: 1, CgroupID: uint64(i + 1), Cgroup: "x"})
 	}
-	if n := len(d.processes.younger) + len(d.processes.older); n > 2*minProcesses {
+	if n := d.processes.Len(); n > 2*minProcesses {
 		t.Errorf("%d processes", n)
 	}
-	if n := len(d.gone.younger) + len(d.gone.older); n > 2*maxGroups {
+	if n := d.gone.Len(); n > 2*maxGroups {
 		t.Errorf("%d groups", n)
 	}
 }
 
-func TestOwnLife(t *testing.T) {
-	if life := lifeIn("/proc/self"); life == 0 || !stillIs("/proc/self", process{pid: uint32(os.Getpid()), life: life}) {
-		t.Errorf("this process began at %d", life)
+func TestOwnStart(t *testing.T) {
+	if start := startIn("/proc/self"); start == 0 || !stillIs("/proc/self", key{pid: uint32(os.Getpid()), startID: start}) {
+		t.Errorf("this process began at %d", start)
 	}
 }
 
@@ -232,13 +211,35 @@ func TestMounts(t *testing.T) {
 	write(t, filepath.Join(proc, "self/mountinfo"), "35 30 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\nbad\n\n"+
 		"36 30 0:31 / /sys/fs/cgroup/uni\\040fied rw,nosuid shared:9 - cgroup2 cgroup2 rw\n"+
 		"37 30 0:4 net:[4026532] /run/netns/a rw shared:1 - nsfs nsfs rw\n")
-	if got := cgroup2Mount(proc); got != "/sys/fs/cgroup/uni fied" {
+	if got := Cgroup2Mount(proc); got != "/sys/fs/cgroup/uni fied" {
 		t.Errorf("got %q", got)
 	}
-	if got := cgroup2Mount(proc + "x"); got != "" {
+	if got := Cgroup2Mount(proc + "x"); got != "" {
 		t.Errorf("got %q", got)
 	}
 	if got := mounts(proc); len(got) != 3 || got[2] != (mount{"nsfs", "net:[4026532]", "/run/netns/a"}) {
 		t.Errorf("got %+v", got)
+	}
+}
+
+func FuzzProcTexts(f *testing.F) {
+	f.Add("socket:[123]", "42 (a) S 1", "DD_SERVICE=web\x00DD_TAGS=a:b,c:d\x00")
+	f.Fuzz(func(t *testing.T, target, stat, environ string) {
+		socketInode(target)
+		startTicks(stat)
+		parseMounts(stat)
+		if id := parseEnviron([]byte(environ)); len(id.service) > maxName || len(strings.Join(id.tags, ",")) > maxTags {
+			t.Errorf("%q gives %+v", environ, id)
+		}
+	})
+}
+
+func write(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

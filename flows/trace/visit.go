@@ -1,8 +1,9 @@
-package flows
+package trace
 
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 
 	"github.com/cilium/ebpf"
@@ -10,6 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"socktally/bpf"
+	"socktally/flows/coverage"
+	"socktally/flows/process"
 )
 
 // visits run a program for one socket at a time. Which sockets there are is told by sock_diag; their counts
@@ -18,35 +21,35 @@ type visits struct {
 	program *ebpf.Program
 	wanted  *ebpf.Variable
 	proc    string
-	scope   Scope
+	onlyOwn bool
 }
 
-func (t *tcpTracer) openVisits(o Options) (*visits, error) {
-	program, err := t.shared.load(bpf.FlowsProgVisitSocket)
+func (t *TCP) openVisits() (*visits, error) {
+	program, err := t.tracer.load(bpf.FlowsProgVisitSocket)
 	if err != nil {
 		return nil, err
 	}
-	v := &visits{program: program, wanted: t.shared.Variables[bpf.FlowsVarWanted], proc: o.Proc, scope: o.Scope}
+	v := &visits{program: program, wanted: t.tracer.Variables[bpf.FlowsVarWanted], proc: t.tracer.options.Proc, onlyOwn: t.tracer.options.OnlyOwnNetns}
 	if err := v.run(&bpf.FlowsVisit{}, 0); err != nil { // and it may be run
-		return nil, &refusedObject{bpf.FlowsProgVisitSocket, "BPF_PROG_RUN", err}
+		return nil, &coverage.RefusedObject{Name: bpf.FlowsProgVisitSocket, Kind: "BPF_PROG_RUN", Err: err}
 	}
 	return v, nil
 }
 
 // all visits every TCP socket of the caller's network namespace and, in the host's scope, of each that can be
 // entered. ownerOf may be nil.
-func (v *visits) all(ownerOf func(inode uint32) owned) error {
+func (v *visits) all(ownerOf func(inode uint32) process.Ref) error {
 	if err := v.each(ownerOf); err != nil {
 		return fmt.Errorf("visit sockets: %w", err)
 	}
-	if v.scope == Host {
+	if !v.onlyOwn {
 		// What a namespace does that cannot be entered is counted when its sockets close.
-		eachOtherNetns(v.proc, func(uint32) error { return v.each(ownerOf) })
+		process.EachOtherNetns(v.proc, func(uint32) error { return v.each(ownerOf) })
 	}
 	return nil
 }
 
-func (v *visits) each(ownerOf func(inode uint32) owned) error {
+func (v *visits) each(ownerOf func(inode uint32) process.Ref) error {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		sockets, err := netlink.SocketDiagTCP(family)
 		// The table changed while it was read: what was missed is found by the next walk.
@@ -65,8 +68,8 @@ func (v *visits) each(ownerOf func(inode uint32) owned) error {
 	return nil
 }
 
-func visitOf(s *netlink.Socket, ownerOf func(inode uint32) owned) *bpf.FlowsVisit {
-	local, remote := addrPortOf(s.ID.Source, s.ID.SourcePort), addrPortOf(s.ID.Destination, s.ID.DestinationPort)
+func visitOf(s *netlink.Socket, ownerOf func(inode uint32) process.Ref) *bpf.FlowsVisit {
+	local, remote := addrPort(s.ID.Source, s.ID.SourcePort), addrPort(s.ID.Destination, s.ID.DestinationPort)
 	w := &bpf.FlowsVisit{
 		Local: local.Addr().As16(), Remote: remote.Addr().As16(),
 		LocalPort: bigEndian(local), RemotePort: bigEndian(remote),
@@ -76,9 +79,14 @@ func visitOf(s *netlink.Socket, ownerOf func(inode uint32) owned) *bpf.FlowsVisi
 	}
 	if ownerOf != nil {
 		o := ownerOf(s.INode)
-		w.Comm, w.Cgroup, w.StartId, w.Pid = o.comm, o.cgroup, o.life, o.pid
+		w.Comm, w.Cgroup, w.StartId, w.Pid = o.Comm, o.CgroupID, o.StartID, o.PID
 	}
 	return w
+}
+
+func addrPort(ip net.IP, port uint16) netip.AddrPort {
+	a, _ := netip.AddrFromSlice(ip)
+	return netip.AddrPortFrom(a.Unmap(), port)
 }
 
 // bigEndian is a port as the network has it, in the memory of a machine whose first byte is the lowest.

@@ -1,4 +1,4 @@
-package flows
+package trace
 
 import (
 	"errors"
@@ -7,23 +7,28 @@ import (
 	"github.com/cilium/ebpf"
 
 	"socktally/bpf"
+	"socktally/flows/coverage"
+	"socktally/flows/end"
+	"socktally/record"
 )
 
 // batchSize is how many rows one system call brings.
 const batchSize = 2048
 
-// turns are two tables of flows: the programs fill one while the other is emptied.
-type turns struct {
+// tables are two tables of flows: the programs fill one while the other is emptied.
+type tables struct {
+	// known are the counters that this kernel has and others lack.
+	known record.Known
 	// slot holds the table that the programs fill.
 	slot   *ebpf.Map
-	tables [2]*ebpf.Map
+	pair   [2]*ebpf.Map
 	filled int
 	batch  struct {
 		keys  []bpf.FlowsFlowKey
 		flows []bpf.FlowsFlow
 	}
 	// drained is what has been taken out of a table and not delivered yet.
-	drained []row
+	drained []end.Flow
 }
 
 // sizeTables makes room for maxFlows in each of the tables that a slot of this kind holds.
@@ -32,28 +37,28 @@ func sizeTables(slot *ebpf.MapSpec, maxFlows int) {
 }
 
 // open makes the two tables and puts one of them into the slot.
-func (t *turns) open(slot *ebpf.Map, table *ebpf.MapSpec) error {
+func (t *tables) open(slot *ebpf.Map, table *ebpf.MapSpec) error {
 	t.slot = slot
-	for i := range t.tables {
+	for i := range t.pair {
 		var err error
-		if t.tables[i], err = ebpf.NewMap(table); err != nil {
+		if t.pair[i], err = ebpf.NewMap(table); err != nil {
 			return err
 		}
-		if err := fillOverflow(t.tables[i]); err != nil {
+		if err := fillOverflow(t.pair[i]); err != nil {
 			return err
 		}
 	}
 	t.batch.keys = make([]bpf.FlowsFlowKey, batchSize)
 	t.batch.flows = make([]bpf.FlowsFlow, batchSize)
-	return slot.Put(uint32(0), t.tables[0])
+	return slot.Put(uint32(0), t.pair[0])
 }
 
 // take lets the programs fill the other table and returns what they put into this one. After an
 // error the next call returns what this one could not.
-func (t *turns) take() ([]row, error) {
-	full := t.tables[t.filled]
+func (t *tables) take() ([]end.Flow, error) {
+	full := t.pair[t.filled]
 	// The kernel returns from this when no program uses the full table any more.
-	if err := t.slot.Put(uint32(0), t.tables[1-t.filled]); err != nil {
+	if err := t.slot.Put(uint32(0), t.pair[1-t.filled]); err != nil {
 		return nil, fmt.Errorf("exchange flow tables: %w", err)
 	}
 	t.filled = 1 - t.filled
@@ -63,17 +68,17 @@ func (t *turns) take() ([]row, error) {
 	if err := fillOverflow(full); err != nil {
 		return nil, err
 	}
-	rows := t.drained
+	flows := t.drained
 	t.drained = nil
-	return rows, nil
+	return flows, nil
 }
 
-func (t *turns) drain(table *ebpf.Map) error {
+func (t *tables) drain(table *ebpf.Map) error {
 	var cursor ebpf.MapBatchCursor
 	for {
 		n, err := table.BatchLookupAndDelete(&cursor, t.batch.keys, t.batch.flows, nil)
 		for i := range n {
-			t.drained = append(t.drained, row{t.batch.keys[i], t.batch.flows[i]})
+			t.drained = append(t.drained, flowOf(&t.batch.keys[i], &t.batch.flows[i], t.known))
 		}
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			return nil
@@ -84,9 +89,9 @@ func (t *turns) drain(table *ebpf.Map) error {
 	}
 }
 
-func (t *turns) close() error {
+func (t *tables) close() error {
 	var errs []error
-	for _, table := range t.tables {
+	for _, table := range t.pair {
 		if table != nil {
 			errs = append(errs, table.Close())
 		}
@@ -104,18 +109,18 @@ func fillOverflow(table *ebpf.Map) error {
 }
 
 // countLosses sums a map of losses over the CPUs.
-func countLosses(m *ebpf.Map) (Losses, error) {
+func countLosses(m *ebpf.Map) (coverage.Losses, error) {
 	var counts [bpf.FlowsLossLOSS_KINDS]uint64
 	for kind := range counts {
 		var perCPU []uint64
 		if err := m.Lookup(uint32(kind), &perCPU); err != nil {
-			return Losses{}, fmt.Errorf("read losses: %w", err)
+			return coverage.Losses{}, fmt.Errorf("read losses: %w", err)
 		}
 		for _, n := range perCPU {
 			counts[kind] += n
 		}
 	}
-	return Losses{
+	return coverage.Losses{
 		StorageRefused:  counts[bpf.FlowsLossLOSS_STORAGE],
 		TableFull:       counts[bpf.FlowsLossLOSS_TABLE_FULL],
 		Untracked:       counts[bpf.FlowsLossLOSS_UNTRACKED],

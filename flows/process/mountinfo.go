@@ -1,4 +1,4 @@
-package flows
+package process
 
 import (
 	"os"
@@ -37,8 +37,8 @@ func parseMounts(text string) []mount {
 // unescape undoes what the kernel does to characters that would end a field.
 var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace
 
-// cgroup2Mount finds where the tree of version 2 is mounted; "" where it is not.
-func cgroup2Mount(proc string) string {
+// Cgroup2Mount finds where the cgroup v2 hierarchy is mounted; "" where it is not.
+func Cgroup2Mount(proc string) string {
 	for _, m := range mounts(proc) {
 		if m.kind == "cgroup2" {
 			return m.point

@@ -1,4 +1,7 @@
-package flows
+// Package sockdiag counts TCP flows by polling NETLINK_SOCK_DIAG with INET_DIAG_INFO, which has the counts that the
+// kernel keeps for each socket, and shows what is open at the poll. It needs no privilege for the sockets of the
+// caller's network namespace, CAP_SYS_ADMIN to enter others, and what /proc shows for their owners.
+package sockdiag
 
 import (
 	"context"
@@ -7,19 +10,31 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"socktally/flows/coverage"
+	"socktally/flows/end"
+	"socktally/flows/process"
+	"socktally/record"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"socktally/bpf"
 )
 
-// diag counts by polling NETLINK_SOCK_DIAG. A connection is known from the first poll that finds it
+// Options are the settings of a Counter.
+type Options struct {
+	// OnlyOwnNetns counts the sockets of the caller's network namespace alone.
+	OnlyOwnNetns bool
+	// MaxFlows is how many flows an interval may have.
+	MaxFlows int
+	// Proc is where procfs is mounted.
+	Proc string
+}
+
+// Counter counts by polls. A connection is known from the first poll that finds it
 // to the last; what it does before, it did since its start and is counted; what it does after the
-// last is not seen.
-type diag struct {
+// last is not seen. It is not safe for concurrent use.
+type Counter struct {
 	options Options
-	owners  *socketOwners
+	owners  *process.SocketOwners
 	// flows is what is known of the sockets of the last poll.
 	flows      map[socketID]*polled
 	polls      uint64
@@ -35,9 +50,8 @@ type socketID struct {
 
 // polled is one connection.
 type polled struct {
-	key         bpf.FlowsFlowKey
-	comm        [16]byte
-	last        bpf.FlowsFlow // its counts at the last poll
+	key         end.Key
+	last        counts // at the last poll
 	established bool
 	seen        uint64 // the poll that found it last
 }
@@ -69,8 +83,9 @@ type tuple struct {
 	netns         uint32 // only for addresses that other namespaces have too
 }
 
-func openDiag(o Options) (source, error) {
-	d := &diag{options: o, owners: newSocketOwners(o.Proc), flows: make(map[socketID]*polled)}
+// Open takes a first poll: what is open then is the baseline.
+func Open(o Options) (*Counter, error) {
+	d := &Counter{options: o, owners: process.NewSocketOwners(o.Proc), flows: make(map[socketID]*polled)}
 	p, err := d.poll()
 	if err != nil {
 		if errors.Is(err, unix.ENOENT) {
@@ -83,7 +98,8 @@ func openDiag(o Options) (source, error) {
 	return d, nil
 }
 
-func (d *diag) rows(ctx context.Context) ([]row, error) {
+// Flows returns what was done since the last call, each flow once.
+func (d *Counter) Flows(ctx context.Context) ([]end.Flow, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -95,13 +111,13 @@ func (d *diag) rows(ctx context.Context) ([]row, error) {
 }
 
 // poll looks into the caller's namespace and, in the host's scope, into all others that it may enter.
-func (d *diag) poll() (*poll, error) {
+func (d *Counter) poll() (*poll, error) {
 	p := &poll{listening: make(map[listeningPort]bool), byTuple: make(map[tuple]*found)}
 	if err := d.pollOwn(p); err != nil {
 		return nil, err
 	}
-	if d.options.Scope == Host {
-		p.failed = uint64(eachOtherNetns(d.options.Proc, p.add))
+	if !d.options.OnlyOwnNetns {
+		p.failed = uint64(process.EachOtherNetns(d.options.Proc, p.add))
 	}
 	d.unreadable += p.failed
 	for i := range p.sockets {
@@ -110,10 +126,10 @@ func (d *diag) poll() (*poll, error) {
 	return p, nil
 }
 
-func (d *diag) pollOwn(p *poll) error {
+func (d *Counter) pollOwn(p *poll) error {
 	runtime.LockOSThread() // the namespace is the thread's
 	defer runtime.UnlockOSThread()
-	id, err := netnsID(ownNetns(d.options.Proc))
+	id, err := process.NetnsID(process.OwnNetns(d.options.Proc))
 	if err != nil {
 		return err
 	}
@@ -163,9 +179,9 @@ func tupleOf(f *found) tuple {
 }
 
 // update turns a poll into the rows of what changed since the last.
-func (d *diag) update(p *poll) []row {
+func (d *Counter) update(p *poll) []end.Flow {
 	d.polls++
-	d.owners.next()
+	d.owners.Next()
 	first := d.polls == 1
 	for i := range p.sockets {
 		f := &p.sockets[i]
@@ -175,12 +191,12 @@ func (d *diag) update(p *poll) []row {
 		}
 		f.flow.seen = d.polls
 	}
-	sums := make(map[bpf.FlowsFlowKey]*bpf.FlowsFlow)
+	sums := make(map[end.Key]*record.Counters)
 	for i := range p.sockets {
 		f := &p.sockets[i]
-		d.meet(f, p)
+		d.findPeer(f, p)
 		now := countsOf(f, &f.flow.last)
-		delta := difference(&now, &f.flow.last)
+		delta := difference(&now, &f.flow.last, f.flow.key.Role)
 		if f.state != netlink.TCP_SYN_SENT && !f.flow.established {
 			f.flow.established = true
 			delta.Established = 1
@@ -194,35 +210,27 @@ func (d *diag) update(p *poll) []row {
 		if flow.seen != d.polls {
 			delete(d.flows, id)
 			if flow.established {
-				d.add(sums, flow, &bpf.FlowsFlow{Closed: 1})
+				d.add(sums, flow, &record.Counters{Closed: 1})
 			}
 		}
 	}
-	rows := make([]row, 0, len(sums))
-	for key, flow := range sums {
-		rows = append(rows, row{key, *flow})
+	flows := make([]end.Flow, 0, len(sums))
+	for key, sum := range sums {
+		flows = append(flows, end.Flow{Key: key, Counters: *sum})
 	}
-	return rows
+	return flows
 }
 
 // begin describes a connection that the poll found first.
-func (d *diag) begin(f *found, p *poll) *polled {
-	o := d.owners.of(f.inode)
-	key := bpf.FlowsFlowKey{
-		Local:  f.local.Addr().As16(),
-		Remote: f.remote.Addr().As16(),
-		Cgroup: o.cgroup,
-		StartId:   o.life,
-		Netns:  f.id.netns,
-		Pid:    o.pid,
-		Role:   roleServer,
-		Port:   f.local.Port(),
-	}
+func (d *Counter) begin(f *found, p *poll) *polled {
+	owner := d.owners.Of(f.inode)
+	owner.NetNS = f.id.netns
+	key := end.Key{Local: f.local.Addr(), Remote: f.remote.Addr(), Owner: owner, Role: end.Server, Port: f.local.Port()}
 	if !p.listening[listeningPort{f.id.netns, f.local.Port()}] &&
 		(p.listensAt(f) || f.remote.Port() < f.local.Port()) {
-		key.Role, key.Port = roleClient, f.remote.Port()
+		key.Role, key.Port = end.Client, f.remote.Port()
 	}
-	return &polled{key: key, comm: o.comm}
+	return &polled{key: key}
 }
 
 // listensAt says whether the other end is here and at a port that is listened on.
@@ -238,92 +246,82 @@ func (p *poll) other(f *found) *found {
 	return p.byTuple[t]
 }
 
-// meet notes of a server whether its client is on this host.
-func (d *diag) meet(f *found, p *poll) {
-	if f.flow.key.Role != roleServer || f.flow.key.PeerIsLocal != 0 {
+// findPeer notes of a server whether its client is on this host.
+func (d *Counter) findPeer(f *found, p *poll) {
+	if f.flow.key.Role != end.Server || f.flow.key.PeerIsLocal {
 		return
 	}
 	if client := p.other(f); client != nil && client.flow != nil {
-		f.flow.key.PeerIsLocal, f.flow.key.PeerPid = 1, client.flow.key.Pid
+		f.flow.key.PeerIsLocal, f.flow.key.PeerPID = true, client.flow.key.Owner.PID
 	}
 }
 
-func (d *diag) add(sums map[bpf.FlowsFlowKey]*bpf.FlowsFlow, flow *polled, delta *bpf.FlowsFlow) {
-	if idle(delta) {
+func (d *Counter) add(sums map[end.Key]*record.Counters, flow *polled, delta *record.Counters) {
+	if *delta == (record.Counters{}) {
 		return
 	}
 	key := flow.key
 	if _, ok := sums[key]; !ok && len(sums) >= d.options.MaxFlows {
-		key = bpf.FlowsFlowKey{Role: key.Role, PeerIsLocal: key.PeerIsLocal}
+		key = end.Key{Role: key.Role, PeerIsLocal: key.PeerIsLocal}
 		d.tableFull++
 	}
 	sum, ok := sums[key]
 	if !ok {
-		sum = &bpf.FlowsFlow{Comm: flow.comm}
+		sum = &record.Counters{}
 		sums[key] = sum
 	}
-	accumulate(sum, delta)
+	sum.Add(delta)
+}
+
+// counts are what the kernel counts for a socket. Those of 32 bits wrap.
+type counts struct {
+	sent, received                                                   uint64
+	segsOut, segsIn, retransmits, deliveredCE, reordSeen, rcvOOOPack uint32
+	rtt                                                              uint32 // microseconds
 }
 
 // countsOf are a socket's counts since its start. A byte that the kernel takes back (the peer's
 // FIN, between two polls) does not make them go back.
-func countsOf(f *found, last *bpf.FlowsFlow) bpf.FlowsFlow {
+func countsOf(f *found, last *counts) counts {
 	i := f.info
 	received := i.Bytes_received
 	switch f.state {
 	case netlink.TCP_CLOSE_WAIT, netlink.TCP_LAST_ACK, netlink.TCP_CLOSING:
 		received-- // the peer's FIN
 	}
-	return bpf.FlowsFlow{
-		Sent:        max(i.Bytes_sent-i.Bytes_retrans, last.Sent),
-		Received:    max(received, last.Received),
-		SegsOut:     uint64(i.Segs_out),
-		SegsIn:      uint64(i.Segs_in),
-		RttSum:      uint64(i.Rtt),
-		Retransmits: i.Total_retrans,
-		DeliveredCe: i.Delivered_ce,
-		ReordSeen:   i.Reord_seen,
-		Ooo:         i.Rcv_ooopack,
+	return counts{
+		sent: max(i.Bytes_sent-i.Bytes_retrans, last.sent), received: max(received, last.received),
+		segsOut: i.Segs_out, segsIn: i.Segs_in, retransmits: i.Total_retrans, deliveredCE: i.Delivered_ce,
+		reordSeen: i.Reord_seen, rcvOOOPack: i.Rcv_ooopack, rtt: i.Rtt,
 	}
 }
 
-func difference(now, last *bpf.FlowsFlow) bpf.FlowsFlow {
-	d := bpf.FlowsFlow{
-		Sent:        now.Sent - last.Sent,
-		Received:    now.Received - last.Received,
-		SegsOut:     uint64(uint32(now.SegsOut - last.SegsOut)),
-		SegsIn:      uint64(uint32(now.SegsIn - last.SegsIn)),
-		Retransmits: now.Retransmits - last.Retransmits,
-		DeliveredCe: now.DeliveredCe - last.DeliveredCe,
-		ReordSeen:   now.ReordSeen - last.ReordSeen,
-		Ooo:         now.Ooo - last.Ooo,
+// difference is what a socket of that role did between two polls.
+func difference(now, last *counts, role end.Role) record.Counters {
+	c := record.Counters{
+		BytesSentByClient:   now.sent - last.sent,
+		BytesSentByServer:   now.received - last.received,
+		PacketsSentByClient: uint64(now.segsOut - last.segsOut),
+		PacketsSentByServer: uint64(now.segsIn - last.segsIn),
+		Retransmits:         uint64(now.retransmits - last.retransmits),
+		DeliveredCE:         uint64(now.deliveredCE - last.deliveredCE),
+		ReordSeen:           uint64(now.reordSeen - last.reordSeen),
+		RcvOOOPack:          uint64(now.rcvOOOPack - last.rcvOOOPack),
 	}
-	if !idle(&d) && now.RttSum > 0 {
-		d.RttSum, d.RttSamples = now.RttSum, 1
+	if role == end.Server {
+		c.BytesSentByClient, c.BytesSentByServer = c.BytesSentByServer, c.BytesSentByClient
+		c.PacketsSentByClient, c.PacketsSentByServer = c.PacketsSentByServer, c.PacketsSentByClient
 	}
-	return d
+	if c != (record.Counters{}) && now.rtt > 0 {
+		c.RTTSum, c.RTTSamples = uint64(now.rtt), 1
+	}
+	return c
 }
 
-func accumulate(sum, delta *bpf.FlowsFlow) {
-	sum.Sent += delta.Sent
-	sum.Received += delta.Received
-	sum.SegsOut += delta.SegsOut
-	sum.SegsIn += delta.SegsIn
-	sum.RttSum += delta.RttSum
-	sum.RttSamples += delta.RttSamples
-	sum.Retransmits += delta.Retransmits
-	sum.Established += delta.Established
-	sum.Closed += delta.Closed
-	sum.DeliveredCe += delta.DeliveredCe
-	sum.ReordSeen += delta.ReordSeen
-	sum.Ooo += delta.Ooo
+// Losses returns what could not be counted since Open.
+func (d *Counter) Losses() (coverage.Losses, error) {
+	return coverage.Losses{Unreadable: d.unreadable, TableFull: d.tableFull}, nil
 }
 
-func (d *diag) losses() (Losses, error) {
-	return Losses{Unreadable: d.unreadable, TableFull: d.tableFull}, nil
-}
-
-// countsRTOs is false: the library does not read these fields.
-func (d *diag) countsRTOs() bool { return false }
-
-func (d *diag) close() error { return nil }
+// Close ends the counting.
+func (d *Counter) Close() error { return nil }

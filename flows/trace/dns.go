@@ -1,4 +1,4 @@
-package flows
+package trace
 
 import (
 	"context"
@@ -12,34 +12,35 @@ import (
 	"golang.org/x/sys/unix"
 
 	"socktally/bpf"
-	"socktally/dns"
+	"socktally/flows/dns"
+	"socktally/flows/process"
 	"socktally/record"
 )
 
 // dnsExpiry is how often queries without an answer are looked for.
 const dnsExpiry = time.Second
 
-// dnsSocket is whose socket showed a query: mostly the client's, the server's where the client is
+// DNSSocket is whose socket showed a query: mostly the client's, the server's where the client is
 // on another host.
-type dnsSocket struct {
-	owner    owned
-	isServer bool
+type DNSSocket struct {
+	Owner    process.Ref
+	IsServer bool
 }
 
-// dnsTracer reads copies of DNS packets.
-type dnsTracer struct {
+// DNS reads copies of DNS packets.
+type DNS struct {
 	packets *ring
 	ports   []uint16
 
 	mu      sync.Mutex
-	tallier *dns.Tallier[dnsSocket]
+	tallier *dns.Tallier[DNSSocket]
 	expired uint64 // when queries without an answer were last looked for
 }
 
-func newDNSTracer(packets *ebpf.Map, o Options) (*dnsTracer, error) {
-	d := &dnsTracer{
+func newDNS(packets *ebpf.Map, o Options) (*DNS, error) {
+	d := &DNS{
 		ports:   o.DNSPorts,
-		tallier: dns.New[dnsSocket](dns.Options{Timeout: o.DNSTimeout, MaxNames: o.DNSMaxNames}),
+		tallier: dns.New[DNSSocket](dns.Options{Timeout: o.DNSTimeout, MaxNames: o.DNSMaxNames}),
 	}
 	var err error
 	if d.packets, err = newRing(packets, d.add); err != nil {
@@ -48,7 +49,7 @@ func newDNSTracer(packets *ebpf.Map, o Options) (*dnsTracer, error) {
 	return d, nil
 }
 
-func (d *dnsTracer) add(sample []byte) {
+func (d *DNS) add(sample []byte) {
 	var p bpf.UdpDnsPacket
 	payload, ok := decode(sample, &p)
 	if !ok || len(payload) < int(p.Size) {
@@ -61,30 +62,30 @@ func (d *dnsTracer) add(sample []byte) {
 	}
 	local := netip.AddrPortFrom(address(p.Tuple.Local), p.Tuple.LocalPort)
 	remote := netip.AddrPortFrom(address(p.Tuple.Remote), p.Tuple.RemotePort)
-	packet := dns.Packet[dnsSocket]{
+	packet := dns.Packet[DNSSocket]{
 		Time: p.Time, Client: local, Server: remote, NetNS: p.Netns, FromClient: p.Out != 0,
 		TCP: p.IsTcp != 0, Payload: payload[:p.Size],
 	}
-	packet.Owner.owner = owned{pid: p.Pid, netns: p.Netns, life: p.StartId, cgroup: p.Cgroup, comm: p.Comm}
+	packet.Owner.Owner = process.Ref{PID: p.Pid, NetNS: p.Netns, StartID: p.StartId, CgroupID: p.Cgroup, Comm: p.Comm}
 	if packet.TCP {
 		packet.NetNS = p.Tuple.Netns // both ends of a connection are to be known as one
 	}
 	if d.isServer(&p) {
 		packet.Client, packet.Server, packet.FromClient = remote, local, p.Out == 0
-		packet.Owner.isServer = true
+		packet.Owner.IsServer = true
 	}
 	if !packet.TCP {
 		d.tallier.Add(packet)
 		return
 	}
-	d.tallier.AddSegment(dns.Segment[dnsSocket]{
+	d.tallier.AddSegment(dns.Segment[DNSSocket]{
 		Packet: packet, Sequence: p.Sequence, Length: p.Length, First: p.IsFirst != 0,
 	})
 }
 
 // isServer says whether the socket is the server's. The port says so; where both have such a port,
 // as between resolvers, who began does.
-func (d *dnsTracer) isServer(p *bpf.UdpDnsPacket) bool {
+func (d *DNS) isServer(p *bpf.UdpDnsPacket) bool {
 	local, remote := slices.Contains(d.ports, p.Tuple.LocalPort), slices.Contains(d.ports, p.Tuple.RemotePort)
 	if local != remote {
 		return local
@@ -92,8 +93,8 @@ func (d *dnsTracer) isServer(p *bpf.UdpDnsPacket) bool {
 	return p.IsServer != 0
 }
 
-// catchUp returns when all packets that have passed are tallied. Only one may call it at a time.
-func (d *dnsTracer) catchUp(ctx context.Context) error {
+// CatchUp returns when all packets that have passed are tallied. Only one may call it at a time.
+func (d *DNS) CatchUp(ctx context.Context) error {
 	now := monotonic()
 	if err := d.packets.catchUp(ctx); err != nil {
 		return fmt.Errorf("read DNS packets: %w", err)
@@ -104,19 +105,26 @@ func (d *dnsTracer) catchUp(ctx context.Context) error {
 	return nil
 }
 
-func (d *dnsTracer) expire(now uint64) {
+func (d *DNS) expire(now uint64) {
 	d.tallier.Expire(now)
 	d.expired = now
 }
 
-func (d *dnsTracer) take() map[dns.Key[dnsSocket]]*record.DNSCounts {
+// Take returns what became of the queries since the last call.
+func (d *DNS) Take() map[dns.Key[DNSSocket]]*record.DNSCounts {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.tallier.Take()
 }
 
-// nameServers gives the records' servers the names that clients on this host asked for.
-func (d *dnsTracer) nameServers(records []record.Flow) {
+// Hold keeps packets from being read until release is called. Tests fill the ring buffer by it.
+func (d *DNS) Hold() (release func()) {
+	d.mu.Lock()
+	return d.mu.Unlock
+}
+
+// NameServers gives the records' servers the names that clients on this host asked for.
+func (d *DNS) NameServers(records []record.Flow) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := monotonic()
@@ -125,13 +133,13 @@ func (d *dnsTracer) nameServers(records []record.Flow) {
 	}
 }
 
-func (d *dnsTracer) losses() dns.Losses {
+func (d *DNS) losses() dns.Losses {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.tallier.Losses()
 }
 
-func (d *dnsTracer) close() error {
+func (d *DNS) close() error {
 	return d.packets.close()
 }
 

@@ -1,7 +1,8 @@
-package flows
+package trace
 
 import (
 	"fmt"
+	"socktally/flows/coverage"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -13,15 +14,15 @@ type objects struct {
 	*ebpf.Collection
 	spec   *ebpf.CollectionSpec
 	types  *btf.Cache
-	refuse refuser
+	refuse Refuser
 }
 
-// refuser stands in for a kernel that refuses a program, or a map, of that name. A nil one refuses nothing.
-type refuser map[string]error
+// Refuser stands in for a kernel that refuses a program, or a map, of that name. A nil one refuses nothing.
+type Refuser map[string]error
 
 // loadMaps makes the maps of an object file. shared are maps of another one's, by name, which take the place
 // of its own.
-func loadMaps(spec *ebpf.CollectionSpec, shared map[string]*ebpf.Map, refuse refuser) (*objects, error) {
+func loadMaps(spec *ebpf.CollectionSpec, shared map[string]*ebpf.Map, refuse Refuser) (*objects, error) {
 	o := &objects{spec: spec, types: btf.NewCache(), refuse: refuse}
 	var err error
 	if o.Collection, err = o.collect(nil, shared); err != nil {
@@ -48,7 +49,7 @@ func (o *objects) load(name string) (*ebpf.Program, error) {
 		err = refused
 	}
 	if err != nil {
-		return nil, &refusedObject{name, spec.SectionName, err}
+		return nil, &coverage.RefusedObject{Name: name, Kind: spec.SectionName, Err: err}
 	}
 	defer loaded.Close()
 	o.Programs[name] = loaded.DetachProgram(name)
@@ -69,26 +70,15 @@ func (o *objects) close() {
 	}
 }
 
-// refusedObject is a program, or a map, that the kernel did not take.
-type refusedObject struct {
-	name string
-	kind string // where the program was to be attached, or what kind of map it is
-	err  error
-}
-
-func (r *refusedObject) Error() string { return fmt.Sprintf("%s (%s): %v", r.name, r.kind, r.err) }
-
-func (r *refusedObject) Unwrap() error { return r.err }
-
 // makeRing makes a ring buffer of an object file, or says why the kernel has none.
-func makeRing(spec *ebpf.CollectionSpec, name string, refuse refuser) (*ebpf.Map, error) {
+func makeRing(spec *ebpf.CollectionSpec, name string, refuse Refuser) (*ebpf.Map, error) {
 	ring, err := ebpf.NewMap(spec.Maps[name])
 	if refused := refuse[name]; refused != nil && err == nil {
 		ring.Close()
 		err = refused
 	}
 	if err != nil {
-		return nil, &refusedObject{name, "ring buffer", err}
+		return nil, &coverage.RefusedObject{Name: name, Kind: "ring buffer", Err: err}
 	}
 	return ring, nil
 }

@@ -1,4 +1,4 @@
-package flows
+package process
 
 import (
 	"bytes"
@@ -28,7 +28,7 @@ type identity struct {
 
 // readIdentity reads what a process says of itself, if it is still the one meant, and says whether there
 // was something to read.
-func readIdentity(proc string, p process) (identity, bool) {
+func readIdentity(proc string, p key) (identity, bool) {
 	dir := filepath.Join(proc, strconv.FormatUint(uint64(p.pid), 10))
 	environ := readEnviron(dir)
 	// Where cgroups are of version 1, only this file names the container.
@@ -63,17 +63,12 @@ func readSome(path string, limit int64) []byte {
 	return text
 }
 
-func stillIs(dir string, p process) bool {
-	if p.life != 0 && !sameStart(p.life, lifeIn(dir)) {
+func stillIs(dir string, p key) bool {
+	if p.startID != 0 && !sameStart(p.startID, startIn(dir)) {
 		return false
 	}
 	comm, err := os.ReadFile(filepath.Join(dir, "comm"))
-	return err == nil && (p.comm == [16]byte{} || strings.TrimSuffix(string(comm), "\n") == cString(p.comm[:]))
-}
-
-func cString(b []byte) string {
-	text, _, _ := bytes.Cut(b, []byte{0})
-	return string(text)
+	return err == nil && (p.comm == Comm{} || strings.TrimSuffix(string(comm), "\n") == p.comm.String())
 }
 
 // The programs know a start to 2^20 ns, /proc to a tick of 10 ms.
@@ -83,9 +78,9 @@ const (
 	execBits   = 24
 )
 
-// lifeIn is the life of a process as far as its directory in /proc says it: without executions. 0 if
+// startIn is the StartID of a process as far as its directory in /proc says it: without executions. 0 if
 // there is none.
-func lifeIn(dir string) uint64 {
+func startIn(dir string) uint64 {
 	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {
 		return 0
@@ -109,9 +104,9 @@ func startTicks(stat string) (uint64, bool) {
 	return n, err == nil
 }
 
-// sameStart says whether two lives may have begun at the same time, the second as /proc has it.
-func sameStart(life, fromProc uint64) bool {
-	a, b := life>>execBits<<startShift, fromProc>>execBits<<startShift
+// sameStart says whether two StartIDs may be of the same moment, the second as /proc has it.
+func sameStart(startID, fromProc uint64) bool {
+	a, b := startID>>execBits<<startShift, fromProc>>execBits<<startShift
 	return fromProc != 0 && a+1<<startShift >= b && a <= b+nsPerTick+1<<startShift
 }
 

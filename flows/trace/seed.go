@@ -1,4 +1,4 @@
-package flows
+package trace
 
 import (
 	"fmt"
@@ -6,13 +6,16 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"socktally/bpf"
+	"socktally/flows/coverage"
+	"socktally/flows/process"
 )
 
 // seed gives storage to the sockets that are older than the programs, with the counts so far as the
 // baseline. The file walk finds those that a process holds, in every namespace, with their owner;
 // the TCP walk finds the rest of one namespace, and is run in each that the caller may enter. Where
 // the kernel refuses either, each socket that sock_diag tells of is visited, with the owner that /proc tells.
-func (t *tcpTracer) seed(o Options) error {
+func (t *TCP) seed() error {
+	o := t.tracer.options
 	files, noFiles := t.iterate(bpf.FlowsProgSeedFiles, link.IterOptions{})
 	if noFiles == nil {
 		defer files.Close()
@@ -21,18 +24,18 @@ func (t *tcpTracer) seed(o Options) error {
 	if noTCP == nil {
 		defer tcp.Close()
 	}
-	seeding := t.shared.Variables[bpf.FlowsVarSeeding]
+	seeding := t.tracer.Variables[bpf.FlowsVarSeeding]
 	var v *visits
 	var noVisits error
 	if noFiles != nil || noTCP != nil {
-		v, noVisits = t.openVisits(o)
+		v, noVisits = t.openVisits()
 	}
-	t.shared.cover(PartTCPOlder, seededBy(files != nil, tcp != nil, v != nil), noFiles, noTCP, noVisits)
+	t.tracer.cover(coverage.TCPOlder, seededBy(files != nil, tcp != nil, v != nil), noFiles, noTCP, noVisits)
 
-	owners := newSocketOwners(o.Proc)
-	ownerOf := func(inode uint32) owned {
-		owner := owners.of(inode)
-		t.shared.describer.describe(owner) // while it is there
+	owners := process.NewSocketOwners(o.Proc)
+	ownerOf := func(inode uint32) process.Ref {
+		owner := owners.Of(inode)
+		t.tracer.table.Describe(owner) // while it is there
 		return owner
 	}
 	// Which end of an old connection is the server is told by who listens, and whether the other
@@ -57,9 +60,9 @@ func (t *tcpTracer) seed(o Options) error {
 		if err := runIter(tcp); err != nil {
 			return fmt.Errorf("walk TCP sockets: %w", err)
 		}
-		if o.Scope == Host {
+		if !o.OnlyOwnNetns {
 			// A namespace that cannot be entered has been seen through its processes' files.
-			eachOtherNetns(o.Proc, func(uint32) error { return runIter(tcp) })
+			process.EachOtherNetns(o.Proc, func(uint32) error { return runIter(tcp) })
 		}
 	}
 	return seeding.Set(bpf.FlowsSeedPassSEED_DONE)
@@ -68,13 +71,13 @@ func (t *tcpTracer) seed(o Options) error {
 func seededBy(files, tcp, visits bool) string {
 	by := ""
 	if files {
-		by = byFiles
+		by = coverage.ByFiles
 	}
 	if visits {
-		by = joinWords(by, bySockDiag)
+		by = coverage.Join(by, coverage.BySockDiag)
 	}
 	if tcp {
-		by = joinWords(by, byTCPTable)
+		by = coverage.Join(by, coverage.ByTCPTable)
 	}
 	return by
 }

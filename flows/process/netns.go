@@ -1,4 +1,4 @@
-package flows
+package process
 
 import (
 	"fmt"
@@ -11,10 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func ownNetns(proc string) string { return filepath.Join(proc, "thread-self/ns/net") }
+// OwnNetns is the caller's network namespace, as a path.
+func OwnNetns(proc string) string { return filepath.Join(proc, "thread-self/ns/net") }
 
-// netnsID is a namespace's inode number, which is also what the kernel calls it by.
-func netnsID(path string) (uint32, error) {
+// NetnsID is a namespace's inode number, which is also what the kernel calls it by.
+func NetnsID(path string) (uint32, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return 0, fmt.Errorf("identify network namespace: %w", err)
@@ -22,9 +23,9 @@ func netnsID(path string) (uint32, error) {
 	return uint32(info.Sys().(*syscall.Stat_t).Ino), nil
 }
 
-// otherNetns finds the network namespaces besides the caller's: those of processes, and those that
+// OtherNetns finds the network namespaces besides the caller's: those of processes, and those that
 // a mount keeps (as `ip netns` and container engines do). It gives one path for each.
-func otherNetns(proc string) map[uint32]string {
+func OtherNetns(proc string) map[uint32]string {
 	paths, _ := filepath.Glob(filepath.Join(proc, "[0-9]*/ns/net"))
 	for _, m := range mounts(proc) {
 		if m.kind == "nsfs" && strings.HasPrefix(m.root, "net:") {
@@ -33,27 +34,27 @@ func otherNetns(proc string) map[uint32]string {
 	}
 	found := make(map[uint32]string)
 	for _, path := range paths {
-		if id, err := netnsID(path); err == nil {
+		if id, err := NetnsID(path); err == nil {
 			if _, ok := found[id]; !ok {
 				found[id] = path
 			}
 		}
 	}
-	if own, err := netnsID(ownNetns(proc)); err == nil {
+	if own, err := NetnsID(OwnNetns(proc)); err == nil {
 		delete(found, own)
 	}
 	return found
 }
 
-// eachOtherNetns runs visit in each of the other network namespaces and returns how many could not
+// EachOtherNetns runs visit in each of the other network namespaces and returns how many could not
 // be entered or visited.
-func eachOtherNetns(proc string, visit func(id uint32) error) (failed int) {
+func EachOtherNetns(proc string, visit func(id uint32) error) (failed int) {
 	done := make(chan int)
 	go func() {
 		// Never unlocked: the thread is in another namespace and ends with this goroutine.
 		runtime.LockOSThread()
 		failed := 0
-		for id, path := range otherNetns(proc) {
+		for id, path := range OtherNetns(proc) {
 			if err := enterNetns(path); err != nil || visit(id) != nil {
 				failed++
 			}

@@ -1,4 +1,4 @@
-package flows
+package trace
 
 import (
 	"errors"
@@ -8,6 +8,9 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"socktally/bpf"
+	"socktally/flows/coverage"
+	"socktally/flows/end"
+	"socktally/flows/process"
 )
 
 // conversationsPerFlow is how many conversations are known for each flow that an interval may have:
@@ -18,14 +21,12 @@ const conversationsPerFlow = 2
 // minConversations is the least number of conversations that are known at once.
 const minConversations = 16384
 
-var errNoCgroup2 = errors.New("no cgroup v2 hierarchy is mounted")
-
-// udpTracer counts datagrams by programs on the root of the cgroup v2 hierarchy.
-type udpTracer struct {
+// UDP counts datagrams by programs on the root of the cgroup v2 hierarchy.
+type UDP struct {
 	*objects
-	turns turns
-	// dns is nil where DNS is not tallied.
-	dns *dnsTracer
+	tables tables
+	// DNS is nil where DNS is not tallied.
+	DNS *DNS
 	// attached are the links that must go before the maps do.
 	attached []io.Closer
 }
@@ -39,19 +40,20 @@ var packetPrograms = []struct {
 	{bpf.UdpProgPacketReceived, ebpf.AttachCGroupInetIngress},
 }
 
-// openUDP begins to count UDP.
-func openUDP(o Options, s *shared) (*udpTracer, error) {
-	t := &udpTracer{}
-	if err := t.open(o, s); err != nil {
-		return nil, errors.Join(err, t.close())
+// OpenUDP begins to count UDP and, if it was asked for, DNS.
+func (s *Tracer) OpenUDP() (*UDP, error) {
+	t := &UDP{}
+	if err := t.open(s); err != nil {
+		return nil, errors.Join(err, t.Close())
 	}
 	return t, nil
 }
 
-func (t *udpTracer) open(o Options, s *shared) error {
-	root := cgroup2Mount(o.Proc)
+func (t *UDP) open(s *Tracer) error {
+	o := s.options
+	root := process.Cgroup2Mount(o.Proc)
 	if root == "" {
-		return errNoCgroup2
+		return coverage.ErrNoCgroup2
 	}
 	spec, err := bpf.LoadUdp()
 	if err != nil {
@@ -72,10 +74,10 @@ func (t *udpTracer) open(o Options, s *shared) error {
 	if ring := maps[bpf.UdpMapDnsPackets]; ring != nil {
 		defer ring.Close() // what is loaded has it for itself
 	}
-	if t.objects, err = loadMaps(spec, maps, o.refuse); err != nil {
+	if t.objects, err = loadMaps(spec, maps, o.Refuse); err != nil {
 		return err
 	}
-	if err := t.turns.open(t.Maps[bpf.UdpMapFlows], spec.Maps[bpf.UdpMapFlows].InnerMap); err != nil {
+	if err := t.tables.open(t.Maps[bpf.UdpMapFlows], spec.Maps[bpf.UdpMapFlows].InnerMap); err != nil {
 		return err
 	}
 	for _, p := range packetPrograms {
@@ -84,102 +86,117 @@ func (t *udpTracer) open(o Options, s *shared) error {
 		}
 	}
 	if len(o.DNSPorts) > 0 && noRing == nil {
-		if t.dns, err = newDNSTracer(t.Maps[bpf.UdpMapDnsPackets], o); err != nil {
+		if t.DNS, err = newDNS(t.Maps[bpf.UdpMapDnsPackets], o); err != nil {
 			return err
 		}
 	}
 	if err := t.attach(root, s); err != nil {
 		return err
 	}
-	s.cover(PartUDP, byPackets)
+	s.cover(coverage.UDP, coverage.ByPackets)
 	if len(o.DNSPorts) > 0 {
-		by := byPackets
+		by := coverage.ByPackets
 		if noRing != nil {
 			by = ""
 		}
-		s.cover(PartDNS, by, noRing)
+		s.cover(coverage.DNS, by, noRing)
 	}
 	return nil
 }
 
 // prepareDNS makes the ring of DNS packets and tells the programs their ports. Without a ring, or without a
 // port, they look for none.
-func (t *udpTracer) prepareDNS(o Options, spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) (noRing error) {
+func (t *UDP) prepareDNS(o Options, spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) (noRing error) {
 	if len(o.DNSPorts) == 0 {
 		withoutRing(spec, bpf.UdpMapDnsPackets)
 		return nil
 	}
-	ring, err := makeRing(spec, bpf.UdpMapDnsPackets, o.refuse)
+	ring, err := makeRing(spec, bpf.UdpMapDnsPackets, o.Refuse)
 	if err != nil {
 		withoutRing(spec, bpf.UdpMapDnsPackets)
 		return err
 	}
 	maps[bpf.UdpMapDnsPackets] = ring
-	var ports [maxDNSPorts]uint16
+	var ports [MaxDNSPorts]uint16
 	copy(ports[:], o.DNSPorts)
 	return spec.Variables[bpf.UdpVarDnsPorts].Set(ports)
 }
 
 // attach sees to it that sockets have owners, and then begins to count.
-func (t *udpTracer) attach(root string, s *shared) error {
+func (t *UDP) attach(root string, s *Tracer) error {
 	_, refusedMade := t.load(bpf.UdpProgUdpSocketMade)
 	by := ""
 	if refusedMade == nil {
 		refusedMade = t.attachTo(root, bpf.UdpProgUdpSocketMade, ebpf.AttachCGroupInetSockCreate)
 	}
 	if refusedMade == nil {
-		by = bySockCreate
+		by = coverage.BySockCreate
 	} else if err := t.set(bpf.UdpVarMakersUnseen, uint32(1)); err != nil {
 		return err
 	}
 	refusedFiles := t.seed()
 	if refusedFiles == nil {
-		by = joinWords(by, byFiles)
+		by = coverage.Join(by, coverage.ByFiles)
 	}
 	for _, p := range packetPrograms {
 		if err := t.attachTo(root, p.name, p.place); err != nil {
 			return err
 		}
 	}
-	s.cover(PartUDPOwners, by, refusedMade, refusedFiles)
+	s.cover(coverage.UDPOwners, by, refusedMade, refusedFiles)
 	return nil
 }
 
-func (t *udpTracer) attachTo(root, name string, place ebpf.AttachType) error {
+func (t *UDP) attachTo(root, name string, place ebpf.AttachType) error {
 	l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: place, Program: t.Programs[name]})
 	if err != nil {
-		return &refusedObject{name, "cgroup " + root, err}
+		return &coverage.RefusedObject{Name: name, Kind: "cgroup " + root, Err: err}
 	}
 	t.attached = append(t.attached, l)
 	return nil
 }
 
 // seed notes the owners of the sockets that are older than the programs.
-func (t *udpTracer) seed() error {
+func (t *UDP) seed() error {
 	program, err := t.load(bpf.UdpProgSeedUdpFiles)
 	if err != nil {
 		return err
 	}
 	files, err := link.AttachIter(link.IterOptions{Program: program})
 	if err != nil {
-		return &refusedObject{bpf.UdpProgSeedUdpFiles, byFiles, err}
+		return &coverage.RefusedObject{Name: bpf.UdpProgSeedUdpFiles, Kind: coverage.ByFiles, Err: err}
 	}
 	defer files.Close()
 	if err := runIter(files); err != nil {
-		return &refusedObject{bpf.UdpProgSeedUdpFiles, byFiles, err}
+		return &coverage.RefusedObject{Name: bpf.UdpProgSeedUdpFiles, Kind: coverage.ByFiles, Err: err}
 	}
 	return nil
 }
 
-func (t *udpTracer) close() error {
+// Flows returns all datagrams since the last call, each flow once.
+func (t *UDP) Flows() ([]end.Flow, error) { return t.tables.take() }
+
+// Losses returns what could not be counted since the start.
+func (t *UDP) Losses() (coverage.Losses, error) {
+	losses, err := countLosses(t.Maps[bpf.UdpMapLosses])
+	if err != nil || t.DNS == nil {
+		return losses, err
+	}
+	d := t.DNS.losses()
+	losses.DNSMalformed, losses.DNSUnmatched, losses.DNSUntracked = d.Malformed, d.Unmatched, d.Untracked
+	return losses, nil
+}
+
+// Close ends the counting.
+func (t *UDP) Close() error {
 	var errs []error
 	for _, l := range t.attached {
 		errs = append(errs, l.Close())
 	}
-	if t.dns != nil {
-		errs = append(errs, t.dns.close())
+	if t.DNS != nil {
+		errs = append(errs, t.DNS.close())
 	}
-	errs = append(errs, t.turns.close())
+	errs = append(errs, t.tables.close())
 	t.objects.close()
 	return errors.Join(errs...)
 }
