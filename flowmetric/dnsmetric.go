@@ -5,6 +5,9 @@ import (
 	"socktally/record"
 )
 
+// dnsCounts are the counters of DNS queries that have a metric.
+var dnsCounts = withMetric(record.DNSFields(), metric.DNSPrefix)
+
 // queries is what became of the DNS queries of one combination.
 type queries struct{ record.DNSCounts }
 
@@ -14,22 +17,16 @@ func (q *queries) merge(other *queries) { q.Add(&other.DNSCounts) }
 func (q *queries) weight() uint64 { return q.Requests + q.Successes + q.Failures() }
 
 func (q *queries) appendSamples(all []metric.Sample, to template) []metric.Sample {
-	for _, c := range [...]struct {
-		name string
-		n    uint64
-	}{
-		{metric.DNSTotalRequests, q.Requests},
-		{metric.DNSSuccessfulResponses, q.Successes},
-		{metric.DNSFailedResponses, q.FailedResponses()},
-		{metric.DNSTimeouts, q.Timeouts},
-		{metric.DNSFailures, q.Failures()},
-		{metric.DNSNXDomain, q.NXDomain},
-		{metric.DNSServFail, q.ServFail},
-		{metric.DNSOtherFailures, q.OtherFailures},
-	} {
-		if c.n > 0 {
-			all = append(all, to.count(c.name, c.n))
+	for _, c := range dnsCounts {
+		if n := *c.of(&q.DNSCounts); n > 0 {
+			all = append(all, to.count(c.name, n))
 		}
+	}
+	if n := q.FailedResponses(); n > 0 {
+		all = append(all, to.count(metric.DNSFailedResponses, n))
+	}
+	if n := q.Failures(); n > 0 {
+		all = append(all, to.count(metric.DNSFailures, n))
 	}
 	all = appendLatency(all, to, metric.DNSSuccessLatency, &q.SuccessLatency)
 	return appendLatency(all, to, metric.DNSFailureLatency, &q.FailureLatency)

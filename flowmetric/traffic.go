@@ -5,90 +5,51 @@ import (
 	"socktally/record"
 )
 
-// The counts of a combination.
-const (
-	bytesSent = iota
-	bytesReceived
-	packetsSent
-	packetsReceived
-	retransmits
-	established
-	closed
-	refused
-	reset
-	timeout
-	unreachable
-	countKinds
-)
+// counts are the counters of a flow that have a metric.
+var counts = withMetric(record.Fields(), metric.FlowPrefix)
 
-var countNames = [countKinds]string{
-	bytesSent:       metric.FlowBytesSent,
-	bytesReceived:   metric.FlowBytesReceived,
-	packetsSent:     metric.FlowPacketsSent,
-	packetsReceived: metric.FlowPacketsReceived,
-	retransmits:     metric.FlowRetransmits,
-	established:     metric.FlowEstablished,
-	closed:          metric.FlowClosed,
-	refused:         metric.FlowRefused,
-	reset:           metric.FlowReset,
-	timeout:         metric.FlowTimeout,
-	unreachable:     metric.FlowUnreachable,
+// counter is one counter and the name of its metric.
+type counter[C any] struct {
+	name string
+	of   func(*C) *uint64
 }
 
-// traffic is what the flows of one combination did in an interval.
-type traffic struct {
-	counts [countKinds]uint64
-	// rtt is the sum of the round trip times of so many sockets.
-	rtt, rttSamples uint64
-}
-
-// weight is the bytes.
-func (c *traffic) weight() uint64 { return c.counts[bytesSent] + c.counts[bytesReceived] }
-
-// add counts a record as the end on this host sees it.
-func (c *traffic) add(r *record.Flow) {
-	sent, received := r.BytesSentByClient, r.BytesSentByServer
-	packetsOut, packetsIn := r.PacketsSentByClient, r.PacketsSentByServer
-	if r.Direction == record.Incoming {
-		sent, received = received, sent
-		packetsOut, packetsIn = packetsIn, packetsOut
-	}
-	for i, n := range [countKinds]uint64{
-		bytesSent:       sent,
-		bytesReceived:   received,
-		packetsSent:     packetsOut,
-		packetsReceived: packetsIn,
-		retransmits:     r.Retransmits,
-		established:     r.Established,
-		closed:          r.Closed,
-		refused:         r.Refusals,
-		reset:           r.Resets,
-		timeout:         r.Timeouts,
-		unreachable:     r.Unreachables,
-	} {
-		c.counts[i] += n
-	}
-	c.rtt += r.RTTSum
-	c.rttSamples += r.RTTSamples
-}
-
-func (c *traffic) merge(other *traffic) {
-	for i, n := range other.counts {
-		c.counts[i] += n
-	}
-	c.rtt += other.rtt
-	c.rttSamples += other.rttSamples
-}
-
-func (c *traffic) appendSamples(all []metric.Sample, to template) []metric.Sample {
-	for i, n := range c.counts {
-		if n > 0 {
-			all = append(all, to.count(countNames[i], n))
+func withMetric[C any](fields []record.Field[C], prefix string) []counter[C] {
+	var all []counter[C]
+	for _, f := range fields {
+		if f.Metric != "" {
+			all = append(all, counter[C]{prefix + f.Metric, f.Of})
 		}
 	}
-	if c.rttSamples > 0 {
+	return all
+}
+
+// traffic is what the flows of one combination did in an interval, as the end on this host sees it: that is its client.
+type traffic struct{ record.Counters }
+
+// weight is the bytes.
+func (t *traffic) weight() uint64 { return t.BytesSentByClient + t.BytesSentByServer }
+
+func (t *traffic) add(r *record.Flow) {
+	if r.Direction != record.Incoming {
+		t.Add(&r.Counters)
+		return
+	}
+	reversed := r.Reversed()
+	t.Add(&reversed)
+}
+
+func (t *traffic) merge(other *traffic) { t.Add(&other.Counters) }
+
+func (t *traffic) appendSamples(all []metric.Sample, to template) []metric.Sample {
+	for _, c := range counts {
+		if n := *c.of(&t.Counters); n > 0 {
+			all = append(all, to.count(c.name, n))
+		}
+	}
+	if t.RTTSamples > 0 {
 		const perSecond = 1e6
-		all = append(all, to.gauge(metric.FlowRTT, float64(c.rtt)/float64(c.rttSamples)/perSecond))
+		all = append(all, to.gauge(metric.FlowRTT, float64(t.RTTSum)/float64(t.RTTSamples)/perSecond))
 	}
 	return all
 }

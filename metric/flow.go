@@ -5,42 +5,44 @@ import (
 	"strings"
 )
 
+// FlowPrefix and DNSPrefix begin the names of the metrics of flows and of DNS queries. Each counter of package record
+// that is sent ends one.
 const (
-	flowPrefix = "socktally.flow."
-	dnsPrefix  = "socktally.dns."
+	FlowPrefix = "socktally.flow."
+	DNSPrefix  = "socktally.dns."
 )
 
 // The names of the metrics of flows. Sent and received are as the end on this host sees it; where
 // both are here, as the client does.
 const (
-	FlowBytesSent       = flowPrefix + "bytes_sent"
-	FlowBytesReceived   = flowPrefix + "bytes_received"
-	FlowPacketsSent     = flowPrefix + "packets_sent"
-	FlowPacketsReceived = flowPrefix + "packets_received"
-	FlowRetransmits     = flowPrefix + "retransmits"
-	FlowEstablished     = flowPrefix + "established"
-	FlowClosed          = flowPrefix + "closed"
-	FlowRefused         = flowPrefix + "refused"
-	FlowReset           = flowPrefix + "reset"
-	FlowTimeout         = flowPrefix + "timeout"
-	FlowUnreachable     = flowPrefix + "unreachable"
-	FlowRTT             = flowPrefix + "rtt"
+	FlowBytesSent       = FlowPrefix + "bytes_sent"
+	FlowBytesReceived   = FlowPrefix + "bytes_received"
+	FlowPacketsSent     = FlowPrefix + "packets_sent"
+	FlowPacketsReceived = FlowPrefix + "packets_received"
+	FlowRetransmits     = FlowPrefix + "retransmits"
+	FlowEstablished     = FlowPrefix + "established"
+	FlowClosed          = FlowPrefix + "closed"
+	FlowRefused         = FlowPrefix + "refused"
+	FlowReset           = FlowPrefix + "reset"
+	FlowTimeout         = FlowPrefix + "timeout"
+	FlowUnreachable     = FlowPrefix + "unreachable"
+	FlowRTT             = FlowPrefix + "rtt"
 )
 
 // The names of the metrics of DNS queries, each of one client. A query is counted when it is sent, its
 // answer or timeout when that comes.
 const (
-	DNSTotalRequests       = dnsPrefix + "total_requests"
-	DNSSuccessfulResponses = dnsPrefix + "successful_responses"
-	DNSFailedResponses     = dnsPrefix + "failed_responses"
-	DNSTimeouts            = dnsPrefix + "timeouts"
-	DNSFailures            = dnsPrefix + "failures"
-	DNSNXDomain            = dnsPrefix + "responses.nxdomain"
-	DNSServFail            = dnsPrefix + "responses.servfail"
-	DNSOtherFailures       = dnsPrefix + "responses.other"
+	DNSTotalRequests       = DNSPrefix + "total_requests"
+	DNSSuccessfulResponses = DNSPrefix + "successful_responses"
+	DNSFailedResponses     = DNSPrefix + "failed_responses"
+	DNSTimeouts            = DNSPrefix + "timeouts"
+	DNSFailures            = DNSPrefix + "failures"
+	DNSNXDomain            = DNSPrefix + "responses.nxdomain"
+	DNSServFail            = DNSPrefix + "responses.servfail"
+	DNSOtherFailures       = DNSPrefix + "responses.other"
 	// A latency is several metrics: see DNSPercentiles.
-	DNSSuccessLatency = dnsPrefix + "success_latency"
-	DNSFailureLatency = dnsPrefix + "failure_latency"
+	DNSSuccessLatency = DNSPrefix + "success_latency"
+	DNSFailureLatency = DNSPrefix + "failure_latency"
 )
 
 // DNSPercentile is a percentile of a latency. Its name, after a period, ends that of the metric.
@@ -56,7 +58,7 @@ func DNSPercentiles() []DNSPercentile {
 
 // ofFlows says whether a metric is about flows or DNS queries of any process, and not about socktally.
 func ofFlows(name string) bool {
-	return strings.HasPrefix(name, flowPrefix) || strings.HasPrefix(name, dnsPrefix)
+	return strings.HasPrefix(name, FlowPrefix) || strings.HasPrefix(name, DNSPrefix)
 }
 
 // The names of the metrics about the counting of flows.

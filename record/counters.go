@@ -51,6 +51,13 @@ func (c Counters) RTTMicroSeconds() uint64 {
 	return c.RTTSum / c.RTTSamples
 }
 
+// Reversed is the same as the other end counts it: what the client sent is what the server sent, and the reverse.
+func (c Counters) Reversed() Counters {
+	c.BytesSentByClient, c.BytesSentByServer = c.BytesSentByServer, c.BytesSentByClient
+	c.PacketsSentByClient, c.PacketsSentByServer = c.PacketsSentByServer, c.PacketsSentByClient
+	return c
+}
+
 // Add adds what other holds, and leaves that as it is. A counter that neither knows stays unknown.
 func (c *Counters) Add(other *Counters) {
 	for i := range fields {

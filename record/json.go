@@ -57,7 +57,7 @@ func (r Flow) MarshalJSON() ([]byte, error) {
 	o.putEnd("client", &r.Client)
 	o.putEnd("server", &r.Server)
 	o.putSet("server_domain", r.ServerDomain)
-	for _, f := range &fields {
+	for _, f := range fields {
 		switch {
 		case f.TCPOnly && r.Protocol != "tcp", f.Optional&^r.Known != 0:
 		case f.Part:
@@ -94,7 +94,7 @@ func (r DNS) MarshalJSON() ([]byte, error) {
 	o.putEnd("server", &r.Server)
 	o.put("dns_query", r.Name)
 	o.put("dns_qtype", r.Type)
-	for _, f := range &dnsFields {
+	for _, f := range dnsFields {
 		o.put(f.Name, *f.Of(&r.DNSCounts))
 	}
 	o.put("dns_failed_responses", r.FailedResponses())

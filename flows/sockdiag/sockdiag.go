@@ -309,8 +309,7 @@ func difference(now, last *counts, role end.Role) record.Counters {
 		RcvOOOPack:          uint64(now.rcvOOOPack - last.rcvOOOPack),
 	}
 	if role == end.Server {
-		c.BytesSentByClient, c.BytesSentByServer = c.BytesSentByServer, c.BytesSentByClient
-		c.PacketsSentByClient, c.PacketsSentByServer = c.PacketsSentByServer, c.PacketsSentByClient
+		c = c.Reversed()
 	}
 	if c != (record.Counters{}) && now.rtt > 0 {
 		c.RTTSum, c.RTTSamples = uint64(now.rtt), 1

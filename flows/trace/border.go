@@ -44,8 +44,7 @@ func countersOf(f *bpf.FlowsFlow, role end.Role, known record.Known) record.Coun
 		Known:               known,
 	}
 	if role == end.Server {
-		c.BytesSentByClient, c.BytesSentByServer = c.BytesSentByServer, c.BytesSentByClient
-		c.PacketsSentByClient, c.PacketsSentByServer = c.PacketsSentByServer, c.PacketsSentByClient
+		return c.Reversed()
 	}
 	return c
 }
