@@ -17,8 +17,9 @@ var (
 		"TestInheritedListener", "TestProcessDeath", "TestShortLivedProcessesAreNamed",
 		"TestUDPIsExact", "TestUDPSocketsOlderThanTheCounter", "TestUDPScope",
 		"TestDNSWithDig", "TestDNSFailureAndTruncation", "TestSockDiag",
+		"TestOlderConnectionsAreNotFound", "TestTCPIsRefused", "TestUDPIsRefusedInPart",
 	}
-	coreFamilies = []string{"TestWalk", "TestRung"}
+	coreFamilies = []string{"TestWalk"}
 )
 
 const (
