@@ -1,7 +1,7 @@
 # The README explains the targets that users need: build and test.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+BUILD = CGO_ENABLED=0 go build -v -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ARCHES = amd64 arm64
 # Where packages and the parts of the image go.
@@ -13,7 +13,7 @@ MODULES = . internal/integration
 # commits after v1.2.0 are 1.2.0+3.gHASH and later, and without a tag it is 0~HASH, before all.
 PACKAGE_VERSION ?= $(shell echo '$(VERSION)' | sed -E 's/^v//; s/^[^0-9]|^[0-9a-f]{7,}/0~&/; s/-([0-9]+)-g/+\1.g/; s/-dirty/+dirty/; s/-/~/; s/-/./g')
 
-.PHONY: build build-all package lint-packages image test integration long lint generate generate-bpf bench bench-flows bench-api ci clean
+.PHONY: build build-all package lint-packages image test integration long lint generate generate-bpf bench bench-build bench-flows bench-api ci clean
 
 build:
 	$(BUILD) -o bin/socktally .
@@ -48,7 +48,8 @@ image: build-$(shell go env GOARCH)
 	cp /etc/ssl/certs/ca-certificates.crt $(DIST)/image/
 	$(DOCKER) build -q -t 'socktally:$(subst ~,-,$(subst +,-,$(VERSION)))' -f packaging/container/Dockerfile $(DIST)/image
 
-# Everything that a person can run without root. Tests that need more say why they skip.
+# Everything that a person can run. Tests that need root, a program or a kernel that is not here say so and
+# skip; SOCKTALLY_TEST_PRIVILEGED=1 makes them fail instead.
 test:
 	go test $(TESTFLAGS) ./...
 
@@ -75,6 +76,10 @@ RUNS ?= 200
 bench: build
 	go run ./internal/bench -idle $(IDLE) -runs $(RUNS)
 
+# A build with empty caches, and what each module adds to the binary.
+bench-build: build
+	go run ./internal/bench -build
+
 # The same for flows: transfer rates with the tracer, with peers and without; time in the kernel;
 # memory. Root, a kernel with BTF, iperf3; pmacct and softflowd if they are to be compared.
 bench-flows:
@@ -91,7 +96,7 @@ generate-bpf:
 lint:
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w $$unformatted" >&2; exit 1; }
 	for m in $(MODULES); do (cd $$m && go mod tidy -diff && go vet ./... && $(STATICCHECK) ./...) || exit 1; done
-	shellcheck .ci/run $$(git ls-files '*.sh')
+	shellcheck .ci/run .ci/cold-start $$(git ls-files '*.sh')
 
 # Installs what it needs with apt-get, as root.
 ci:

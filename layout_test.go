@@ -19,7 +19,7 @@ var layout = []struct {
 	modules string
 }{
 	{".", "cli", ""},
-	{"cli", "api/answer config daemon doctor flows flows/coverage record", "github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
+	{"cli", "api/answer config daemon doctor flows flows/coverage record", "github.com/spf13/cobra golang.org/x/term"},
 	{"daemon", "api collector config flowmetric flows flows/coverage flows/networks forward forward/dogstatsd forward/series forward/spool metric record store", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"doctor", "collector config flowmetric flows metric", "github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"api", "api/answer record", "golang.org/x/net"},

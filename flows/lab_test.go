@@ -24,18 +24,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// needPrivilege skips a test that needs root, or fails it where it has to run.
-func needPrivilege(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("SOCKTALLY_TEST_PRIVILEGED") == "1" {
-		t.Fatal("SOCKTALLY_TEST_PRIVILEGED=1, but the test does not run as root")
-	}
-	t.Skip("needs root: makes network namespaces and loads BPF programs")
-}
-
 // refused skips a test of what this kernel refuses, in words that CI looks for: it wants another kernel to
 // have run each test that was skipped so. What is a program and where it attaches, or the like.
 func refused(t testing.TB, what string, answer error) {
@@ -211,6 +199,7 @@ func (ns *namespace) dial(network, address string) *net.TCPConn {
 // command runs a program in the namespace to its end.
 func (ns *namespace) command(stdin, name string, args ...string) string {
 	ns.t.Helper()
+	needProgram(ns.t, name)
 	var out []byte
 	ns.do(func() (err error) {
 		cmd := exec.Command(name, args...)

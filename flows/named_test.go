@@ -71,6 +71,7 @@ func byService(records []record.Flow) map[string]uint64 {
 // A curl lives a few milliseconds and is gone long before the tally. What it calls itself is known,
 // wherever in its environment it stands, and however large that is.
 func TestShortLivedProcessesAreNamed(t *testing.T) {
+	needHostPIDs(t)
 	client, server := newWire(t)
 	url, port := webServer(t, server)
 	counter := openFor(t, Options{Mode: EBPF})
@@ -113,6 +114,7 @@ func TestShortLivedProcessesAreNamed(t *testing.T) {
 
 // An environment beyond what is copied is read in /proc while the process is there.
 func TestLargeEnvironment(t *testing.T) {
+	needHostPIDs(t)
 	client, server := newWire(t)
 	counter := openFor(t, Options{Mode: EBPF})
 	l := server.listen("tcp4", addrPort(serverIPv4, 0))
@@ -132,6 +134,8 @@ func TestLargeEnvironment(t *testing.T) {
 
 // A process that executes another program is another one from then on.
 func TestExecution(t *testing.T) {
+	needHostPIDs(t)
+	needProgram(t, "bash", "curl")
 	client, server := newWire(t)
 	url, port := webServer(t, server)
 	counter := openFor(t, Options{Mode: EBPF})
@@ -177,6 +181,7 @@ func (ns *namespace) holds(env []string, l net.Listener) (end func()) {
 
 // A process that is older than the counter, and gone before the tally.
 func TestOlderProcessIsNamed(t *testing.T) {
+	needHostPIDs(t)
 	client, server := newWire(t)
 	l := server.listen("tcp4", addrPort(serverIPv4, 1080)) // the lower port is the server's
 	go exchange(l, 0)

@@ -132,15 +132,15 @@ func openUDPFor(t testing.TB, o Options) *Counter {
 
 func needUDP(t testing.TB, c *Counter) {
 	t.Helper()
-	if err := refusalOf(c, coverage.UDP); err != nil {
-		if os.Getenv("SOCKTALLY_TEST_PRIVILEGED") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
+	if err := refusalOf(c, coverage.UDP); isRefused(err) {
+		refused(t, "UDP", err)
+	} else if err != nil {
+		t.Fatal(err)
 	}
 }
 
 func TestUDPIsExact(t *testing.T) {
+	needHostPIDs(t)
 	client, server := newWire(t)
 	counter := openUDPFor(t, Options{Mode: EBPF})
 	for _, tc := range []struct {
@@ -249,6 +249,7 @@ func TestUDPManyPeers(t *testing.T) {
 
 // The lower port is taken for the server's where nobody saw who began.
 func TestUDPSocketsOlderThanTheCounter(t *testing.T) {
+	needHostPIDs(t)
 	client, server := newWire(t)
 	s := server.listenUDP("udp4", addrPort(serverIPv4, 700))
 	var before, after talk
@@ -627,6 +628,7 @@ func childSend(args []string) error {
 
 // A process that is gone before the tally is still known.
 func TestUDPProcessDeath(t *testing.T) {
+	needHostPIDs(t)
 	client, server := newWire(t)
 	counter := openUDPFor(t, Options{Mode: EBPF})
 	s := server.listenUDP("udp4", addrPort(serverIPv4, 0))

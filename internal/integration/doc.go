@@ -4,13 +4,15 @@
 // systemd, and the image runs under docker and podman. Expected values come from the tests' own reading of
 // /proc.
 //
+// In the folder official, Datadog's own client judges every payload and every answer.
+//
 // Kernels other than this machine's are Debian's, in emulated machines of both architectures: in each the binary
 // counts a small traffic, and in one of them, by make long in two, the tests of package flows run. What
 // this machine's kernel refuses of these has to pass there: SOCKTALLY_TEST_FLOWS_LOG names the log of
 // `go test -v ./flows` that tells.
 //
-// It is a module of its own, so that the receivers, which are tools in its go.mod, add nothing to
-// the product's dependencies. Run it with make integration, or here with go test -count=1: Go does
+// It is a module of its own, so that the receivers, which are tools in its go.mod, and that client add
+// nothing to the product's dependencies. Run it with make integration, or here with go test -count=1: Go does
 // not see that the product changed and would show an old result.
 //
 // The folder programs holds the list of packages in .ci/run to what is called.
