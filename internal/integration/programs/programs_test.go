@@ -22,7 +22,7 @@ var (
 	everywhere = map[string]string{
 		"apt":        "apt-cache apt-get",
 		"bash":       "bash",
-		"coreutils":  "cat cp dirname head mkdir mktemp mv nice readlink rm rmdir seq sleep tee",
+		"coreutils":  "basename cat chroot cp dirname env head install mkdir mktemp mv nice readlink rm rmdir seq sleep tee",
 		"dash":       "sh",
 		"dpkg":       "dpkg-deb dpkg-query",
 		"findutils":  "find",
@@ -30,9 +30,8 @@ var (
 		"gzip":       "gzip",
 		"libc-bin":   "getent ldd",
 		"mawk":       "awk",
-		"mount":      "mount",
+		"mount":      "mount umount",
 		"sed":        "sed",
-		"tar":        "tar",
 		"util-linux": "nsenter setpriv unshare",
 	}
 	// fromCI are packages that .ci/run installs.
@@ -45,7 +44,8 @@ var (
 		"dnsperf":           "dnsperf",
 		"docker.io":         "docker dockerd",
 		"git":               "git",
-		"iproute2":          "ip ss",
+		"iproute2":          "ip",
+		"kmod":              "depmod",
 		"lintian":           "lintian",
 		"llvm-19":           "llvm-strip-19",
 		"make":              "make",
@@ -54,6 +54,7 @@ var (
 		"nginx":             "nginx",
 		"nsd":               "nsd",
 		"podman":            "podman",
+		"qemu-system-arm":   "qemu-system-aarch64",
 		"qemu-system-x86":   "qemu-system-x86_64",
 		"rpm":               "rpm",
 		"rpmlint":           "rpmlint",
@@ -69,7 +70,7 @@ var (
 		"libc6-dev":       "",
 	}
 	// given is what CI is given, and what the project itself builds or holds.
-	given = strings.Fields("go gofmt fetch-kernels.sh init once.sh socktally")
+	given = strings.Fields("go gofmt cold-start fetch-kernels.sh flows.test init once.sh socktally")
 	// elsewhere is called where it is there, and nothing fails where it is not: peers of benchmarks, and
 	// what the packages' scripts find on their users' machines.
 	elsewhere = strings.Fields("iperf3 pmacctd prometheus-node-exporter softflowd sqlite3 systemctl")
@@ -77,11 +78,13 @@ var (
 	behind = map[string]string{"podman": "runc", "rpmlint": "rpm"}
 	// dynamic are the programs that an expression stands for which the test cannot read.
 	dynamic = map[string]string{
-		"flows/bench_test.go: path":                               "pmacctd softflowd",
-		"flows/bench_test.go: peer.name":                          "pmacctd softflowd",
-		"internal/bench/main.go: *binary":                         "socktally",
-		"internal/integration/container_test.go: fields[]":        "docker",
-		"internal/integration/programs/programs_test.go: program": "",
+		"flows/bench_test.go: path":                                  "pmacctd softflowd",
+		"flows/bench_test.go: peer.name":                             "pmacctd softflowd",
+		"internal/bench/main.go: *binary":                            "socktally",
+		"internal/bench/main.go: installed":                          "socktally",
+		"internal/integration/emulator_test.go: emulators[].program": "qemu-system-x86_64 qemu-system-aarch64",
+		"internal/integration/container_test.go: fields[]":           "docker",
+		"internal/integration/programs/programs_test.go: program":    "",
 	}
 )
 

@@ -51,7 +51,7 @@ func (c *calls) command(t *testing.T, where string, words []string) {
 }
 
 // builtins are what the shell does itself, among what the scripts here say.
-var builtins = strings.Fields(": . [ cd command continue declare echo exec exit export false kill local printf read return set shift test trap true unset wait")
+var builtins = strings.Fields(": . [ break cd command continue declare echo exec exit export false kill local printf read return set shift test trap true unset wait")
 
 // script takes every command of a shell script.
 func (c *calls) script(t *testing.T, where, text string) {
