@@ -26,8 +26,8 @@ var layout = []struct {
 	{"api/answer", "", ""},
 	{"config", "metric networks", "github.com/kelseyhightower/envconfig github.com/robfig/cron/v3"},
 	{"bpf", "", "github.com/cilium/ebpf"},
-	{"dns", "record", "golang.org/x/net"},
-	{"flows", "bpf dns record", "github.com/cilium/ebpf github.com/vishvananda/netlink golang.org/x/sys"},
+	{"dns", "internal/lru record", "golang.org/x/net"},
+	{"flows", "bpf dns internal/lru record", "github.com/cilium/ebpf github.com/vishvananda/netlink golang.org/x/sys"},
 	{"flowmetric", "metric record", ""},
 	{"store", "record", "modernc.org/sqlite"},
 	{"networks", "metric", "github.com/gaissmai/bart"},
@@ -38,6 +38,7 @@ var layout = []struct {
 	{"forward/spool", "metric", ""},
 	{"metric", "", ""},
 	{"record", "", ""},
+	{"internal/lru", "", ""},
 
 	// For tests and generation only; no package above imports these.
 	{"forward/forwardtest", "forward metric", ""},

@@ -56,7 +56,7 @@ func (m *merger) dnsRecord(k dns.Key[dnsSocket], counts *record.DNSCounts) recor
 	if p.client == p.server || k.Server.Addr().IsLoopback() {
 		p.netns = k.Owner.owner.netns
 	}
-	if server, ok := m.servers.get(p); ok {
+	if server, ok := m.servers.Get(p); ok {
 		r.Server.Owner, r.Direction = m.describer.describe(server), record.Local
 	}
 	return r

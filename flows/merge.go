@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"socktally/bpf"
+	"socktally/internal/lru"
 	"socktally/record"
 )
 
@@ -19,7 +20,7 @@ type merger struct {
 	protocol  string
 	source    record.Source
 	describer *describer
-	servers   *cache[pair, owned]
+	servers   *lru.Cache[pair, owned]
 	// countsRTOs says whether the kernel counts retransmission timeouts per socket (from 6.7).
 	countsRTOs bool
 }
@@ -40,7 +41,7 @@ type owned struct {
 }
 
 func newMerger(protocol string, source record.Source, d *describer, maxPairs int) *merger {
-	return &merger{protocol: protocol, source: source, describer: d, servers: newCache[pair, owned](maxPairs)}
+	return &merger{protocol: protocol, source: source, describer: d, servers: lru.New[pair, owned](maxPairs)}
 }
 
 func (m *merger) merge(rows []row) []record.Flow {
@@ -76,7 +77,7 @@ func (m *merger) learnServers(rows []row) map[pair]uint64 {
 		// Several processes may serve one port: the one that did most stands for all.
 		if n := f.Sent + f.Received + 1; n > bytes[p] && k.Port != 0 {
 			bytes[p] = n
-			m.servers.put(p, ownerOf(k, f))
+			m.servers.Put(p, ownerOf(k, f))
 		}
 	}
 	return resets
@@ -104,7 +105,7 @@ func (m *merger) record(r *row, resets map[pair]uint64) record.Flow {
 	p := pairOf(k)
 	rec.Resets += resets[p]
 	delete(resets, p)
-	if server, ok := m.servers.get(p); ok {
+	if server, ok := m.servers.Get(p); ok {
 		rec.Direction = record.Local
 		remote.Owner = m.describer.describe(server)
 	} else if k.Local == k.Remote || remote.Addr.IsLoopback() {
@@ -151,7 +152,7 @@ func (m *merger) resetOnly(p pair, resets uint64) record.Flow {
 	rec.Client = record.Endpoint{Addr: address(p.client), Owner: record.Owner{PID: p.clientPID}}
 	rec.Server = record.Endpoint{Addr: address(p.server), Port: p.port}
 	rec.Family = record.Family(rec.Server.Addr)
-	if server, ok := m.servers.get(p); ok {
+	if server, ok := m.servers.Get(p); ok {
 		rec.Server.Owner = m.describer.describe(server)
 	}
 	return rec

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"socktally/bpf"
+	"socktally/internal/lru"
 	"socktally/record"
 )
 
@@ -26,12 +27,12 @@ type describer struct {
 	cgroupRoot string
 
 	mu        sync.Mutex
-	processes *cache[process, identity]
+	processes *lru.Cache[process, identity]
 	cgroups   map[uint64]string
 	// Groups that the tree lacks, until the next tally may look again.
 	missing map[uint64]bool
 	// gone has the last parts of the paths of groups that the tree may lack.
-	gone *cache[uint64, string]
+	gone *lru.Cache[uint64, string]
 }
 
 // process tells the processes apart that have had one pid, and what one was before it executed
@@ -47,9 +48,9 @@ func newDescriber(proc string, maxProcesses int) *describer {
 	return &describer{
 		proc:       proc,
 		cgroupRoot: cgroup2Mount(proc),
-		processes:  newCache[process, identity](max(maxProcesses, minProcesses)),
+		processes:  lru.New[process, identity](max(maxProcesses, minProcesses)),
 		missing:    make(map[uint64]bool),
-		gone:       newCache[uint64, string](maxGroups),
+		gone:       lru.New[uint64, string](maxGroups),
 	}
 }
 
@@ -81,9 +82,9 @@ func (d *describer) introduce(sample []byte) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.processes.put(process{pid: p.Pid, life: p.Life}, id)
+	d.processes.Put(process{pid: p.Pid, life: p.Life}, id)
 	if p.Cgroup != 0 {
-		d.gone.put(p.Cgroup, group)
+		d.gone.Put(p.Cgroup, group)
 	}
 }
 
@@ -127,14 +128,14 @@ func (d *describer) describe(o owned) record.Owner {
 
 // identify finds what was told of a process, or else reads it if the process is still there.
 func (d *describer) identify(o owned) identity {
-	if id, ok := d.processes.get(process{pid: o.pid, life: o.life}); ok {
+	if id, ok := d.processes.Get(process{pid: o.pid, life: o.life}); ok {
 		return id
 	}
 	p := process{o.pid, o.life, o.comm}
-	id, ok := d.processes.get(p)
+	id, ok := d.processes.Get(p)
 	if !ok {
 		id, _ = readIdentity(d.proc, p)
-		d.processes.put(p, id)
+		d.processes.Put(p, id)
 	}
 	return id
 }
@@ -157,7 +158,7 @@ func (d *describer) cgroupPath(id uint64) string {
 		}
 		d.missing[id] = true
 	}
-	path, _ := d.gone.get(id)
+	path, _ := d.gone.Get(id)
 	return path
 }
 

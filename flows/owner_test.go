@@ -213,10 +213,10 @@ func TestProcessesAreBounded(t *testing.T) {
 	for i := range 5 * minProcesses {
 		d.introduce(told(t, bpf.FlowsProcess{Pid: uint32(i), Life: 1, Cgroup: uint64(i + 1)}, "", "x"))
 	}
-	if n := len(d.processes.younger) + len(d.processes.older); n > 2*minProcesses {
+	if n := d.processes.Len(); n > 2*minProcesses {
 		t.Errorf("%d processes", n)
 	}
-	if n := len(d.gone.younger) + len(d.gone.older); n > 2*maxGroups {
+	if n := d.gone.Len(); n > 2*maxGroups {
 		t.Errorf("%d groups", n)
 	}
 }

@@ -87,19 +87,3 @@ func TestOptions(t *testing.T) {
 		t.Errorf("got %+v, %v", o, err)
 	}
 }
-
-func TestCacheIsBounded(t *testing.T) {
-	c := newCache[int, int](10)
-	for i := range 1000 {
-		c.put(i, i)
-		if _, ok := c.get(0); !ok {
-			t.Fatal("what is used is forgotten")
-		}
-		if n := len(c.younger) + len(c.older); n > 20 {
-			t.Fatalf("%d entries", n)
-		}
-	}
-	if _, ok := c.get(5); ok {
-		t.Error("what is not used is kept")
-	}
-}
