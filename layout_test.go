@@ -29,15 +29,16 @@ var layout = []struct {
 	{"dns", "internal/lru record", "golang.org/x/net"},
 	{"flows", "bpf dns internal/lru record", "github.com/cilium/ebpf github.com/vishvananda/netlink golang.org/x/sys"},
 	{"flowmetric", "metric record", ""},
-	{"store", "record", "modernc.org/sqlite"},
+	{"store", "internal/filelock record", "modernc.org/sqlite"},
 	{"networks", "metric", "github.com/gaissmai/bart"},
 	{"collector", "metric", "github.com/prometheus/procfs"},
 	{"forward", "forward/spool metric", ""},
 	{"forward/dogstatsd", "forward metric", "github.com/DataDog/datadog-go/v5"},
 	{"forward/series", "forward metric", ""},
-	{"forward/spool", "metric", ""},
+	{"forward/spool", "internal/filelock metric", ""},
 	{"metric", "", ""},
 	{"record", "", ""},
+	{"internal/filelock", "", ""},
 	{"internal/lru", "", ""},
 
 	// For tests and generation only; no package above imports these.
