@@ -21,13 +21,13 @@ var layout = []struct {
 	{".", "cli", ""},
 	{"cli", "api/answer config daemon doctor flows record", "github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
 	{"daemon", "api collector config flowmetric flows forward forward/dogstatsd forward/series forward/spool metric networks record store", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3 golang.org/x/sys"},
-	{"doctor", "collector config flowmetric flows metric", "github.com/robfig/cron/v3 golang.org/x/sys"},
+	{"doctor", "collector config flowmetric flows internal/host metric", "github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"api", "api/answer record", "golang.org/x/net"},
 	{"api/answer", "", ""},
 	{"config", "metric networks", "github.com/kelseyhightower/envconfig github.com/robfig/cron/v3"},
 	{"bpf", "", "github.com/cilium/ebpf"},
 	{"dns", "internal/lru record", "golang.org/x/net"},
-	{"flows", "bpf dns internal/lru record", "github.com/cilium/ebpf github.com/vishvananda/netlink golang.org/x/sys"},
+	{"flows", "bpf dns internal/host internal/lru record", "github.com/cilium/ebpf github.com/vishvananda/netlink golang.org/x/sys"},
 	{"flowmetric", "metric record", ""},
 	{"store", "internal/filelock record", "modernc.org/sqlite"},
 	{"networks", "metric", "github.com/gaissmai/bart"},
@@ -39,6 +39,7 @@ var layout = []struct {
 	{"metric", "", ""},
 	{"record", "", ""},
 	{"internal/filelock", "", ""},
+	{"internal/host", "", "golang.org/x/sys"},
 	{"internal/lru", "", ""},
 
 	// For tests and generation only; no package above imports these.

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"socktally/bpf"
+	"socktally/internal/host"
 	"socktally/record"
 )
 
@@ -222,7 +223,7 @@ func attachNothing(b *testing.B) (detach func()) {
 	}
 	closers := []io.Closer{program}
 	for _, where := range []ebpf.AttachType{ebpf.AttachCGroupInetEgress, ebpf.AttachCGroupInetIngress} {
-		l, err := link.AttachCgroup(link.CgroupOptions{Path: cgroup2Mount("/proc"), Attach: where, Program: program})
+		l, err := link.AttachCgroup(link.CgroupOptions{Path: host.Reader{}.Cgroup2(), Attach: where, Program: program})
 		if err != nil {
 			b.Fatal(err)
 		}

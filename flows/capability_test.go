@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"socktally/internal/host"
 )
 
 // childOpen prints how a Counter counts, and what stood in the way of better.
@@ -44,7 +46,7 @@ func TestCapabilities(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	root := cgroup2Mount("/proc")
+	root := host.Reader{}.Cgroup2()
 	for _, tc := range []struct {
 		capabilities []uintptr
 		want         string

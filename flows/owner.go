@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"socktally/bpf"
+	"socktally/internal/host"
 	"socktally/internal/lru"
 	"socktally/record"
 )
@@ -47,7 +48,7 @@ type process struct {
 func newDescriber(proc string, maxProcesses int) *describer {
 	return &describer{
 		proc:       proc,
-		cgroupRoot: cgroup2Mount(proc),
+		cgroupRoot: host.Reader{Proc: proc}.Cgroup2(),
 		processes:  lru.New[process, identity](max(maxProcesses, minProcesses)),
 		missing:    make(map[uint64]bool),
 		gone:       lru.New[uint64, string](maxGroups),

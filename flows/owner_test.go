@@ -226,19 +226,3 @@ func TestOwnLife(t *testing.T) {
 		t.Errorf("this process began at %d", life)
 	}
 }
-
-func TestMounts(t *testing.T) {
-	proc := t.TempDir()
-	write(t, filepath.Join(proc, "self/mountinfo"), "35 30 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\nbad\n\n"+
-		"36 30 0:31 / /sys/fs/cgroup/uni\\040fied rw,nosuid shared:9 - cgroup2 cgroup2 rw\n"+
-		"37 30 0:4 net:[4026532] /run/netns/a rw shared:1 - nsfs nsfs rw\n")
-	if got := cgroup2Mount(proc); got != "/sys/fs/cgroup/uni fied" {
-		t.Errorf("got %q", got)
-	}
-	if got := cgroup2Mount(proc + "x"); got != "" {
-		t.Errorf("got %q", got)
-	}
-	if got := mounts(proc); len(got) != 3 || got[2] != (mount{"nsfs", "net:[4026532]", "/run/netns/a"}) {
-		t.Errorf("got %+v", got)
-	}
-}

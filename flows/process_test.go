@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"socktally/internal/host"
 )
 
 func (ns *namespace) listenerFile(l net.Listener) *os.File {
@@ -140,7 +142,7 @@ func TestSendfileAndSplice(t *testing.T) {
 // A control group that is gone before the tally leaves its name, and with it the container.
 func TestContainerThatIsGone(t *testing.T) {
 	needPrivilege(t)
-	root := cgroup2Mount("/proc")
+	root := host.Reader{}.Cgroup2()
 	if root == "" {
 		t.Skip("no cgroup v2 tree")
 	}

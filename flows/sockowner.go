@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"socktally/internal/host"
 )
 
 // socketOwners finds the process that holds a socket by looking through /proc/PID/fd, at most once
@@ -17,7 +19,7 @@ type socketOwners struct {
 }
 
 func newSocketOwners(proc string) *socketOwners {
-	return &socketOwners{proc: proc, cgroupRoot: cgroup2Mount(proc)}
+	return &socketOwners{proc: proc, cgroupRoot: host.Reader{Proc: proc}.Cgroup2()}
 }
 
 // next begins a poll.

@@ -8,6 +8,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"socktally/bpf"
+	"socktally/internal/host"
 )
 
 // conversationsPerFlow is how many conversations are known for each flow that an interval may have:
@@ -49,7 +50,7 @@ func openUDP(o Options, s *shared) (*udpTracer, error) {
 }
 
 func (t *udpTracer) open(o Options, s *shared) error {
-	root := cgroup2Mount(o.Proc)
+	root := host.Reader{Proc: o.Proc}.Cgroup2()
 	if root == "" {
 		return errNoCgroup2
 	}

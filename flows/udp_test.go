@@ -21,6 +21,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"socktally/internal/host"
 )
 
 func (ns *namespace) listenUDP(network, address string) *net.UDPConn {
@@ -643,7 +645,7 @@ func TestUDPProcessDeath(t *testing.T) {
 
 func TestUDPLeavesNothing(t *testing.T) {
 	needPrivilege(t)
-	root := cgroup2Mount("/proc")
+	root := host.Reader{}.Cgroup2()
 	if root == "" {
 		t.Skip("no cgroup v2 tree")
 	}
