@@ -239,7 +239,7 @@ func FuzzAdd(f *testing.F) {
 			t.Errorf("it grows: %d, %d, %d", tally.Pending(), len(tally.tallies), tally.known.byAddr.Len())
 		}
 		for k := range tally.tallies {
-			if len(k.Name) > 4*255 || k.Name != strings.ToLower(k.Name) {
+			if len(k.Name) > 4*255 || k.Name != strings.ToLower(k.Name) || k.Name != record.CleanName(k.Name) {
 				t.Errorf("name %q", k.Name)
 			}
 			for i := range len(k.Name) {

@@ -99,6 +99,7 @@ func TestParseEnviron(t *testing.T) {
 		"DD_SERVICE=a=b\x00":                                               {service: "a=b"},
 		"DD_SERVICE=\x00DD_ENV=\x00":                                       {},
 		"DD_SERVICE=" + long + "\x00":                                      {service: long[:maxName]},
+		"DD_SERVICE=x" + strings.Repeat("é", 150) + "\x00":                 {service: "x" + strings.Repeat("é", 99)}, // no é is cut in two
 		"nginx: master process\x00\x00\x00\x00":                            {},
 		"DD_TAGS=" + long + "," + long + "," + long + "\x00":               {tags: []string{long}},
 		"DD_SERVICE=a\n|#,\xff\x1b[2J\x00":                                 {service: "a\n|#,\xff\x1b[2J"},
