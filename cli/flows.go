@@ -102,9 +102,9 @@ func (o *flowsOptions) run(stdout, stderr io.Writer, live bool) error {
 		defer logLosses(log, counter)
 	}
 	if o.dns {
-		return show(ctx, view[record.DNS]{"DNS questions", counter, dnsTable, counter.TallyDNS, moreDNS}, o, stdout, live)
+		return show(ctx, view[record.DNS]{"DNS questions", counter, dnsTable, counter.TallyDNS, (*record.DNS).CleanNames, moreDNS}, o, stdout, live)
 	}
-	return show(ctx, view[record.Flow]{"flows", counter, flowTable, counter.Tally, moreFlow}, o, stdout, live)
+	return show(ctx, view[record.Flow]{"flows", counter, flowTable, counter.Tally, (*record.Flow).CleanNames, moreFlow}, o, stdout, live)
 }
 
 // view is what one command shows: the rows of an interval and how they are laid out and ordered.
@@ -113,12 +113,16 @@ type view[T any] struct {
 	counter *flows.Counter
 	table   table[T]
 	count   func(context.Context) ([]T, error)
+	clean   func(*T)
 	order   func(a, b T) int
 }
 
-// tally returns the rows of an interval in order.
+// tally returns the rows of an interval in order, with valid names.
 func (v view[T]) tally(ctx context.Context) ([]T, error) {
 	rows, err := v.count(ctx)
+	for i := range rows {
+		v.clean(&rows[i])
+	}
 	slices.SortFunc(rows, v.order)
 	return rows, err
 }

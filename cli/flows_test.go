@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net/netip"
 	"slices"
@@ -79,6 +80,21 @@ func TestFlowTableFitsTheWidth(t *testing.T) {
 	}
 	for _, width := range []int{1, 5, 20} { // too narrow for anything, and no panic
 		flowTable.lines(sampleRecords(), width)
+	}
+}
+
+// TestTallyHasValidNames has a process and its environment call it what no name is.
+func TestTallyHasValidNames(t *testing.T) {
+	const bad, want = "c\n|#,\x01\xff\x1b[2J", "c\uFFFD|#,\uFFFD[2J"
+	v := view[record.Flow]{clean: (*record.Flow).CleanNames, order: moreFlow, count: func(context.Context) ([]record.Flow, error) {
+		return []record.Flow{{Protocol: "tcp", Client: record.Endpoint{Owner: record.Owner{Process: bad, Service: bad}}, ServerDomain: "db.invalid"}}, nil
+	}}
+	rows, err := v.tally(t.Context())
+	if err != nil || len(rows) != 1 {
+		t.Fatalf("got %+v, %v", rows, err)
+	}
+	if r := rows[0]; r.Client.Owner.Process != want || r.Client.Owner.Service != want || r.ServerDomain != "db.invalid" {
+		t.Errorf("got %+v", r)
 	}
 }
 

@@ -117,6 +117,42 @@ func TestReadWhole(t *testing.T) {
 	}
 }
 
+// TestSources takes away one source at a time: each has a fixture and makes samples, and its absence is an error
+// only where every kernel has it.
+func TestSources(t *testing.T) {
+	for _, source := range sources() {
+		t.Run(source.file, func(t *testing.T) {
+			if _, found := newTree()[source.file]; !found {
+				t.Fatal("newTree lacks it: nothing shows what it makes")
+			}
+			got, err := read(t, newTree().without(source.file), metric.Host)
+			if n := len(wholeReading()); len(got) >= n {
+				t.Errorf("without it a reading has %d samples, of %d", len(got), n)
+			}
+			if (err != nil) != source.required {
+				t.Errorf("its absence is the error %v", err)
+			}
+		})
+	}
+}
+
+// TestNameOutsideTheCatalogue adds a source that makes a metric that nobody described.
+func TestNameOutsideTheCatalogue(t *testing.T) {
+	c, err := New(newTree().write(t), metric.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.sources = append(c.sources, source{file: sockstatFile, read: func(r *reading, _ string) error {
+		r.add("sockstat.tcp.made_up", 1)
+		return nil
+	}})
+	samples, err := c.Read(readAt)
+	if err == nil || err.Error() != "metric sockstat.tcp.made_up is not in the catalogue" {
+		t.Errorf("got the error %v", err)
+	}
+	compare(t, values(t, samples), wholeReading())
+}
+
 func TestReadStampsSamples(t *testing.T) {
 	c, err := New(newTree().write(t), metric.Host)
 	if err != nil {

@@ -8,6 +8,45 @@ import (
 	"syscall"
 )
 
+// The settings that bound the counters, each with the samples that it makes.
+
+func tcpMem(r *reading, v []int) {
+	r.add("sockstat.tcp.mem_pressure", float64(v[1])*r.pageKiB)
+	r.add("sockstat.tcp.mem_limit", float64(v[2])*r.pageKiB)
+	r.ratio("sockstat.tcp.mem_ratio", r.tcp.Mem, v[2])
+}
+
+func tcpMaxOrphans(r *reading, v []int) {
+	r.add("sockstat.tcp.orphan_limit", float64(v[0]))
+	r.ratio("sockstat.tcp.orphan_ratio", r.tcp.Orphan, v[0])
+}
+
+func tcpMaxTWBuckets(r *reading, v []int) {
+	r.add("sockstat.tcp.tw_limit", float64(v[0]))
+	r.ratio("sockstat.tcp.tw_ratio", r.tcp.TW, v[0])
+}
+
+func udpMem(r *reading, v []int) {
+	r.add("sockstat.udp.mem_limit", float64(v[2])*r.pageKiB)
+	r.ratio("sockstat.udp.mem_ratio", r.udp.Mem, v[2])
+}
+
+func localPortRange(r *reading, v []int) {
+	r.add("sockstat.ports.range", float64(v[1]-v[0]+1))
+}
+
+// sysctl reads a setting of n numbers and has add make samples of them.
+func sysctl(n int, add func(r *reading, v []int)) func(*reading, string) error {
+	return func(r *reading, path string) error {
+		v, err := readSysctl(path, n)
+		if err != nil {
+			return fmt.Errorf("read limit: %w", err)
+		}
+		add(r, v)
+		return nil
+	}
+}
+
 // readSysctl returns the numbers of a setting below /proc/sys, of which there are to be n. It opens
 // the file without the os package, which would hand it to the poller at a third of the whole cost:
 // five such files are read each time.

@@ -10,6 +10,7 @@ import (
 
 	"socktally/config"
 	"socktally/flows"
+	"socktally/internal/host"
 )
 
 // State is how a check went.
@@ -47,7 +48,7 @@ type Options struct {
 
 // Examine makes all checks, in the order in which they build on each other.
 func Examine(ctx context.Context, o Options) []Finding {
-	e := examination{Options: o}
+	e := examination{Options: o, host: host.Reader{Proc: o.Proc, Sys: o.Sys, Process: o.Process}}
 	e.kernel()
 	e.processStatus()
 	e.cgroup()
@@ -80,6 +81,7 @@ func ExitCode(findings []Finding) int {
 // examination gathers the findings.
 type examination struct {
 	Options
+	host     host.Reader
 	findings []Finding
 }
 

@@ -16,8 +16,8 @@ import (
 	"socktally/metric"
 )
 
-// host is a proc and a sys file system that allow everything.
-var host = map[string]string{
+// allowing is a proc and a sys file system that allow everything.
+var allowing = map[string]string{
 	"proc/sys/kernel/osrelease":              "6.1.0-13-amd64\n",
 	"proc/sys/net/ipv4/tcp_max_orphans":      "65536\n",
 	"proc/sys/net/ipv4/ip_local_port_range":  "32768\t60999\n",
@@ -30,11 +30,11 @@ var host = map[string]string{
 	"state/spool/http/0001-1-9-000000.spool": "some data",
 }
 
-// options are those of an examination of host, with files changed or, where the text is "-", removed.
+// options are those of an examination of allowing, with files changed or, where the text is "-", removed.
 func options(t *testing.T, changed map[string]string) Options {
 	t.Helper()
 	root := t.TempDir()
-	for _, files := range []map[string]string{host, changed} {
+	for _, files := range []map[string]string{allowing, changed} {
 		for name, text := range files {
 			path := filepath.Join(root, name)
 			if text == "-" {

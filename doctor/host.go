@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"socktally/collector"
+	"socktally/internal/host"
 	"socktally/metric"
 )
 
@@ -18,9 +16,8 @@ const polled = "flows are polled, and short connections missed"
 
 // kernel looks at what the kernel has for a tracer. Sockstat needs none of it.
 func (e *examination) kernel() {
-	text, err := os.ReadFile(filepath.Join(e.Proc, "sys/kernel/osrelease"))
-	release := strings.TrimSpace(string(text))
-	if err != nil {
+	release := e.host.Release()
+	if release == "" {
 		release = "unknown"
 	}
 	if !e.flowsOn() {
@@ -28,38 +25,26 @@ func (e *examination) kernel() {
 		e.ok("flows", "off, by SOCKTALLY_FLOWS")
 		return
 	}
-	var major, minor int
-	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err == nil && (major < 5 || major == 5 && minor < 12) {
-		e.find("kernel", Less, release+": "+polled, "run Linux 5.12 or newer")
-	} else {
+	if host.ReleaseAtLeast(release, 5, 12) {
 		e.ok("kernel", release)
+	} else {
+		e.find("kernel", Less, release+": "+polled, "run Linux 5.12 or newer")
 	}
 
-	if _, err := os.Stat(filepath.Join(e.Sys, "kernel/btf/vmlinux")); err == nil {
+	if e.host.HasBTF() {
 		e.ok("btf", "the kernel has its type information")
 	} else {
 		e.find("btf", Less, "the kernel has no type information: "+polled, "run a kernel built with CONFIG_DEBUG_INFO_BTF, as distributions build theirs")
 	}
 
-	lockdown := "unknown" // securityfs is often not mounted in containers
-	if text, err := os.ReadFile(filepath.Join(e.Sys, "kernel/security/lockdown")); err == nil {
-		if _, after, found := strings.Cut(string(text), "["); found {
-			lockdown, _, _ = strings.Cut(after, "]")
-		}
-	}
-	if lockdown == "confidentiality" {
+	switch lockdown := e.host.Lockdown(); lockdown {
+	case "confidentiality":
 		e.find("lockdown", Less, lockdown+": "+polled, "boot with lockdown=integrity")
-	} else {
+	case "":
+		e.ok("lockdown", "unknown") // securityfs is often not mounted in containers
+	default:
 		e.ok("lockdown", lockdown)
 	}
-}
-
-// capabilities are those that flows can use.
-var capabilities = []struct {
-	name string
-	bit  uint
-}{
-	{"CAP_BPF", unix.CAP_BPF}, {"CAP_PERFMON", unix.CAP_PERFMON}, {"CAP_NET_ADMIN", unix.CAP_NET_ADMIN}, {"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE},
 }
 
 // processStatus looks at the capabilities of the process, and at what filters its system calls.
@@ -67,50 +52,42 @@ func (e *examination) processStatus() {
 	if !e.flowsOn() {
 		return
 	}
-	text, err := os.ReadFile(e.ofProcess("status"))
+	status, err := e.host.Status()
 	if err != nil {
 		e.find("capabilities", Less, "unknown: "+err.Error(), "mount the proc file system")
 		return
 	}
-	fields := map[string]string{}
-	for line := range strings.Lines(string(text)) {
-		name, value, _ := strings.Cut(line, ":")
-		fields[name] = strings.TrimSpace(value)
+	e.capabilities(status.Capabilities)
+	if status.SeccompFilter {
+		e.ok("seccomp", "a filter is installed; --probe tells whether it lets bpf() through")
+	} else {
+		e.ok("seccomp", "no filter")
 	}
-	effective, err := strconv.ParseUint(fields["CapEff"], 16, 64)
-	if err != nil {
-		e.find("capabilities", Less, fmt.Sprintf("unknown: CapEff is %q", fields["CapEff"]), "mount the proc file system")
-		return
+	if limit := e.host.Limit("Max locked memory"); limit != "" {
+		e.ok("memlock", limit+" bytes; kernels that can trace flows do not need it")
 	}
+}
+
+// capabilities says which of those that flows can use are held.
+func (e *examination) capabilities(effective host.Capabilities) {
 	var held, missing []string
-	for _, c := range capabilities {
-		// CAP_SYS_ADMIN stands in for all of these but for the look into other processes.
-		if effective&(1<<c.bit) != 0 || effective&(1<<unix.CAP_SYS_ADMIN) != 0 && c.bit != unix.CAP_SYS_PTRACE {
-			held = append(held, c.name)
+	for _, c := range []host.Capability{host.BPF, host.Perfmon, host.NetAdmin, host.SysPtrace} {
+		if effective.Allow(c) {
+			held = append(held, c.String())
 		} else {
-			missing = append(missing, c.name)
+			missing = append(missing, c.String())
 		}
 	}
 	is := "held: " + list(held) + "; missing: " + list(missing)
-	has := func(bit uint) bool { return effective&(1<<bit|1<<unix.CAP_SYS_ADMIN) != 0 }
 	switch {
-	case !has(unix.CAP_BPF) || !has(unix.CAP_PERFMON):
+	case !effective.Allow(host.BPF) || !effective.Allow(host.Perfmon):
 		e.find("capabilities", Less, is+": "+polled, "run as root, or the service with /usr/lib/socktally/flows.conf")
-	case !has(unix.CAP_NET_ADMIN):
+	case !effective.Allow(host.NetAdmin):
 		e.find("capabilities", Less, is+": UDP and DNS are not counted", "add CAP_NET_ADMIN")
 	case len(missing) > 0:
 		e.ok("capabilities", is+": DD_SERVICE and the like of other processes are not seen")
 	default:
 		e.ok("capabilities", is)
-	}
-	if fields["Seccomp"] == "2" {
-		e.ok("seccomp", "a filter is installed; --probe tells whether it lets bpf() through")
-	} else {
-		e.ok("seccomp", "no filter")
-	}
-	limits, err := os.ReadFile(e.ofProcess("limits"))
-	if _, after, found := strings.Cut(string(limits), "Max locked memory"); err == nil && found && len(strings.Fields(after)) > 0 {
-		e.ok("memlock", strings.Fields(after)[0]+" bytes; kernels that can trace flows do not need it")
 	}
 }
 
@@ -126,17 +103,14 @@ func (e *examination) cgroup() {
 	if !e.flowsOn() {
 		return
 	}
-	text, err := os.ReadFile(e.ofProcess("mountinfo"))
+	mounts, err := e.host.Mounts()
 	if err != nil {
 		e.find("cgroup", Less, "unknown: "+err.Error(), "mount the proc file system")
 		return
 	}
-	for line := range strings.Lines(string(text)) {
-		before, after, _ := strings.Cut(line, " - ")
-		if fields := strings.Fields(before); strings.HasPrefix(after, "cgroup2 ") && len(fields) > 4 {
-			e.ok("cgroup", "version 2 at "+fields[4])
-			return
-		}
+	if at := mounts.Cgroup2(); at != "" {
+		e.ok("cgroup", "version 2 at "+at)
+		return
 	}
 	e.find("cgroup", Less, "version 2 is not mounted: UDP and DNS are not counted", "mount it: mount -t cgroup2 none /sys/fs/cgroup; in a container, pass the host's on")
 }

@@ -26,6 +26,7 @@ import (
 	"socktally/bpf"
 	"socktally/flows/process"
 	"socktally/flows/trace"
+	"socktally/internal/host"
 	"socktally/record"
 )
 
@@ -224,7 +225,7 @@ func attachNothing(b *testing.B) (detach func()) {
 	}
 	closers := []io.Closer{program}
 	for _, where := range []ebpf.AttachType{ebpf.AttachCGroupInetEgress, ebpf.AttachCGroupInetIngress} {
-		l, err := link.AttachCgroup(link.CgroupOptions{Path: process.Cgroup2Mount("/proc"), Attach: where, Program: program})
+		l, err := link.AttachCgroup(link.CgroupOptions{Path: host.Reader{}.Cgroup2(), Attach: where, Program: program})
 		if err != nil {
 			b.Fatal(err)
 		}

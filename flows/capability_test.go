@@ -6,12 +6,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"socktally/flows/coverage"
-	"socktally/flows/process"
 	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"socktally/internal/host"
 )
 
 // childOpen prints how a Counter counts, and what stood in the way of better.
@@ -46,7 +47,7 @@ func TestCapabilities(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	root := process.Cgroup2Mount("/proc")
+	root := host.Reader{}.Cgroup2()
 	for _, tc := range []struct {
 		capabilities []uintptr
 		want         string

@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"socktally/flows/coverage"
-	"socktally/flows/process"
 	"socktally/flows/trace"
+	"socktally/internal/host"
 	"socktally/record"
 	"strconv"
 	"strings"
@@ -34,7 +34,7 @@ func refused(t testing.TB, what string, answer error) {
 // cgroup2 returns where cgroup v2 are mounted.
 func cgroup2(t testing.TB) string {
 	t.Helper()
-	root := process.Cgroup2Mount("/proc")
+	root := host.Reader{}.Cgroup2()
 	if root == "" {
 		refused(t, "cgroup v2", coverage.ErrNoCgroup2)
 	}

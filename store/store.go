@@ -7,10 +7,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"socktally/record"
 	"sync"
-	"syscall"
 	"time"
+
+	"socktally/internal/filelock"
+	"socktally/record"
 )
 
 // Why a store cannot be opened, where a caller may go on without its file.
@@ -100,10 +101,14 @@ func (s *Store) openPath() (err error) {
 	if err := os.MkdirAll(filepath.Dir(s.options.Path), 0o750); err != nil {
 		return err
 	}
-	if s.unlock, err = lock(s.options.Path + ".lock"); err != nil {
-		s.unlock = func() {}
+	unlock, err := filelock.Try(s.options.Path + ".lock")
+	if errors.Is(err, filelock.ErrHeld) {
+		return ErrLocked
+	}
+	if err != nil {
 		return err
 	}
+	s.unlock = unlock
 	s.file, err = openFile(context.Background(), s.options.Path, s.options.MaxBytes)
 	if damaged(err) {
 		err = s.replaceFile(err)
@@ -113,23 +118,6 @@ func (s *Store) openPath() (err error) {
 		return nil
 	}
 	return err
-}
-
-// lock takes the lock of a file, which the kernel frees when the process ends.
-func lock(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = ErrLocked
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return func() { f.Close() }, nil
 }
 
 // Add adds records to the bucket of the time at, and writes the bucket before if that is another one.

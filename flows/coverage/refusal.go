@@ -3,14 +3,12 @@ package coverage
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"socktally/internal/host"
 )
 
 // Reason is what keeps a part of the tracer from running.
@@ -62,7 +60,7 @@ func (r *Refusal) Unwrap() error { return r.Err }
 type Facts struct {
 	release      string
 	hasBTF       bool
-	capabilities uint64 // effective
+	capabilities host.Capabilities
 	seccomp      bool   // a filter is installed
 	userns       bool   // the user namespace is not the first
 	lockdown     string // "none", "integrity", "confidentiality" or "" where it cannot be read
@@ -70,49 +68,28 @@ type Facts struct {
 
 // ReadFacts reads them. proc is where procfs is mounted.
 func ReadFacts(proc string) Facts {
-	f := Facts{release: kernelRelease(), capabilities: ^uint64(0)}
-	_, err := os.Stat("/sys/kernel/btf/vmlinux")
-	f.hasBTF = err == nil
-	if text, err := os.ReadFile("/sys/kernel/security/lockdown"); err == nil {
-		if _, after, ok := strings.Cut(string(text), "["); ok {
-			f.lockdown, _, _ = strings.Cut(after, "]")
-		}
+	h := host.Reader{Proc: proc}
+	f := Facts{
+		release: h.Release(), hasBTF: h.HasBTF(), lockdown: h.Lockdown(),
+		userns: !h.InInitialUserNamespace(), capabilities: host.AllCapabilities,
 	}
-	if text, err := os.ReadFile(filepath.Join(proc, "self/uid_map")); err == nil {
-		f.userns = !slices.Equal(strings.Fields(string(text)), []string{"0", "0", "4294967295"})
-	}
-	if text, err := os.ReadFile(filepath.Join(proc, "self/status")); err == nil {
-		f.readStatus(string(text))
+	if s, err := h.Status(); err == nil {
+		f.capabilities, f.seccomp = s.Capabilities, s.SeccompFilter
 	}
 	return f
 }
 
-func (f *Facts) readStatus(status string) {
-	for line := range strings.Lines(status) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ":\t")
-		switch name {
-		case "CapEff":
-			if n, err := strconv.ParseUint(value, 16, 64); err == nil {
-				f.capabilities = n
-			}
-		case "Seccomp":
-			f.seccomp = value == "2"
-		}
-	}
-}
-
-func (f Facts) has(capability uint) bool { return f.capabilities&(1<<capability) != 0 }
-
-func (f Facts) lacking() []string {
-	if f.has(unix.CAP_SYS_ADMIN) {
-		return nil
+// lacking are the capabilities that are needed and not there.
+func (f Facts) lacking(needsNetAdmin bool) []string {
+	needed := []host.Capability{host.BPF, host.Perfmon}
+	if needsNetAdmin {
+		needed = append(needed, host.NetAdmin)
 	}
 	var names []string
-	if !f.has(unix.CAP_BPF) {
-		names = append(names, "CAP_BPF")
-	}
-	if !f.has(unix.CAP_PERFMON) {
-		names = append(names, "CAP_PERFMON")
+	for _, c := range needed {
+		if !f.capabilities.Allow(c) {
+			names = append(names, c.String())
+		}
 	}
 	return names
 }
@@ -151,16 +128,13 @@ func (f Facts) explain(err error, needsNetAdmin bool) *Refusal {
 // of system calls sees bpf(), and nothing of what a program is for.
 func (f Facts) reason(err error, everything, needsNetAdmin bool) (Reason, string) {
 	refused := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
-	lacking := f.lacking()
-	if needsNetAdmin && !f.has(unix.CAP_NET_ADMIN) && !f.has(unix.CAP_SYS_ADMIN) {
-		lacking = append(lacking, "CAP_NET_ADMIN")
-	}
+	lacking := f.lacking(needsNetAdmin)
 	switch {
 	case errors.Is(err, ErrNoCgroup2):
 		return ReasonCgroup, ""
 	case errors.Is(err, ErrSockDiag):
 		return ReasonSockDiag, ""
-	case !releaseAtLeast(f.release, 5, 12):
+	case !host.ReleaseAtLeast(f.release, 5, 12):
 		return ReasonKernel, fmt.Sprintf("kernel %s is older than 5.12", f.release)
 	case !f.hasBTF:
 		return ReasonBTF, "the kernel has no BTF (/sys/kernel/btf/vmlinux is missing)"
@@ -189,22 +163,4 @@ func answerOf(err error, explained bool) string {
 		return number.Error()
 	}
 	return err.Error()
-}
-
-func kernelRelease() string {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return ""
-	}
-	return unix.ByteSliceToString(u.Release[:])
-}
-
-// releaseAtLeast compares the first two numbers of a kernel release such as "6.1.0-13-cloud-amd64".
-// A release that it cannot read is taken to be new.
-func releaseAtLeast(release string, major, minor int) bool {
-	var a, b int
-	if n, _ := fmt.Sscanf(release, "%d.%d", &a, &b); n != 2 {
-		return true
-	}
-	return a > major || a == major && b >= minor
 }

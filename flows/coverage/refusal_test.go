@@ -3,28 +3,21 @@ package coverage
 import (
 	"errors"
 	"fmt"
+	"socktally/internal/host"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-func FuzzStatus(f *testing.F) {
-	f.Add("CapEff:\t000001fffeffffff\nSeccomp:\t2\n")
-	f.Fuzz(func(t *testing.T, status string) {
-		new(Facts).readStatus(status)
-		releaseAtLeast(status, 5, 12)
-	})
-}
-
 func TestExplain(t *testing.T) {
-	all := Facts{release: "6.1.0-13-amd64", hasBTF: true, capabilities: ^uint64(0)}
+	all := Facts{release: "6.1.0-13-amd64", hasBTF: true, capabilities: host.AllCapabilities}
 	with := func(change func(*Facts)) Facts {
 		f := all
 		change(&f)
 		return f
 	}
-	bpfOnly := uint64(1) << unix.CAP_BPF
+	bpfOnly := host.Capabilities(1) << unix.CAP_BPF
 	eperm := fmt.Errorf("load program: %w (MEMLOCK may be too low, consider rlimit.RemoveMemlock)", unix.EPERM)
 	for _, tc := range []struct {
 		name   string

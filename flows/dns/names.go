@@ -3,6 +3,8 @@ package dns
 import (
 	"net/netip"
 	"time"
+
+	"socktally/internal/lru"
 )
 
 // minTTL keeps a name long enough for the connection that was asked for to be seen.
@@ -11,35 +13,24 @@ const minTTL = 5 * time.Minute
 // maxTTL bounds what an answer can claim.
 const maxTTL = 24 * time.Hour
 
-// names remembers which name an address was the answer for, at most size of them in each of two
-// maps: when the younger is full, the older is dropped.
-type names struct {
-	size           int
-	younger, older map[netip.Addr]named
-}
+// names remembers which name an address was the answer for.
+type names struct{ byAddr *lru.Cache[netip.Addr, named] }
 
 type named struct {
 	name  string
 	until uint64
 }
 
-func newNames(size int) *names {
-	return &names{size: size, younger: make(map[netip.Addr]named)}
-}
+// newNames remembers size names at least.
+func newNames(size int) names { return names{lru.New[netip.Addr, named](size)} }
 
-func (n *names) put(a netip.Addr, name string, ttl time.Duration, now uint64) {
-	if len(n.younger) >= n.size {
-		n.younger, n.older = make(map[netip.Addr]named), n.younger
-	}
+func (n names) put(a netip.Addr, name string, ttl time.Duration, now uint64) {
 	ttl = min(max(ttl, minTTL), maxTTL)
-	n.younger[a] = named{name, now + uint64(ttl)}
+	n.byAddr.Put(a, named{name, now + uint64(ttl)})
 }
 
-func (n *names) get(a netip.Addr, now uint64) string {
-	found, ok := n.younger[a]
-	if !ok {
-		found = n.older[a]
-	}
+func (n names) get(a netip.Addr, now uint64) string {
+	found, _ := n.byAddr.Get(a)
 	if found.until < now {
 		return ""
 	}

@@ -85,7 +85,7 @@ type Tallier[O comparable] struct {
 	streams map[direction]*stream
 	tallies map[Key[O]]*record.DNSCounts
 	names   map[string]bool
-	known   *names
+	known   names
 	losses  Losses
 }
 

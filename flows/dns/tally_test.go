@@ -176,7 +176,7 @@ func TestNamesExpire(t *testing.T) {
 	if got := tally.NameOf(last, uint64(11*time.Minute)); got != "" {
 		t.Errorf("got %q after its time to live", got)
 	}
-	if n := len(tally.known.younger) + len(tally.known.older); n > 200 {
+	if n := tally.known.byAddr.Len(); n > 200 {
 		t.Errorf("%d names", n)
 	}
 }
@@ -235,11 +235,11 @@ func FuzzAdd(f *testing.F) {
 		tally.Add(sent(now, q))
 		tally.Add(came(now+1, a))
 		tally.Expire(now)
-		if tally.Pending() > 8 || len(tally.tallies) > 4*keysPerName+1 || len(tally.known.younger) > 8 {
-			t.Errorf("it grows: %d, %d, %d", tally.Pending(), len(tally.tallies), len(tally.known.younger))
+		if tally.Pending() > 8 || len(tally.tallies) > 4*keysPerName+1 || tally.known.byAddr.Len() > 2*8 {
+			t.Errorf("it grows: %d, %d, %d", tally.Pending(), len(tally.tallies), tally.known.byAddr.Len())
 		}
 		for k := range tally.tallies {
-			if len(k.Name) > 4*255 || k.Name != strings.ToLower(k.Name) {
+			if len(k.Name) > 4*255 || k.Name != strings.ToLower(k.Name) || k.Name != record.CleanName(k.Name) {
 				t.Errorf("name %q", k.Name)
 			}
 			for i := range len(k.Name) {

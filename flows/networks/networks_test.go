@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"socktally/record"
 )
 
 const table = `
@@ -115,8 +117,14 @@ func FuzzParse(f *testing.F) {
 			line, _, _ = strings.Cut(line, "#")
 			if fields := strings.Fields(line); len(fields) > 0 {
 				found++
-				if name, tags := networks.Lookup(netip.MustParsePrefix(fields[0]).Addr()); name == "" && len(tags) == 0 {
+				name, tags := networks.Lookup(netip.MustParsePrefix(fields[0]).Addr())
+				if name == "" && len(tags) == 0 {
 					t.Errorf("%q is not found", fields)
+				}
+				for _, text := range append([]string{name}, tags...) {
+					if record.CleanName(text) != text {
+						t.Errorf("%q gives the name %q", fields, text)
+					}
 				}
 			}
 		}

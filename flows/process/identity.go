@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"socktally/record"
 )
 
 const (
@@ -146,4 +148,4 @@ func splitTags(value string) []string {
 }
 
 // clip holds on to no more than what is kept.
-func clip(value string) string { return strings.Clone(value[:min(len(value), maxName)]) }
+func clip(value string) string { return strings.Clone(record.CutName(value, maxName)) }

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"socktally/internal/host"
 )
 
 // OwnNetns is the caller's network namespace, as a path.
@@ -27,9 +29,10 @@ func NetnsID(path string) (uint32, error) {
 // a mount keeps (as `ip netns` and container engines do). It gives one path for each.
 func OtherNetns(proc string) map[uint32]string {
 	paths, _ := filepath.Glob(filepath.Join(proc, "[0-9]*/ns/net"))
-	for _, m := range mounts(proc) {
-		if m.kind == "nsfs" && strings.HasPrefix(m.root, "net:") {
-			paths = append(paths, m.point)
+	mounts, _ := host.Reader{Proc: proc}.Mounts() // none where they cannot be read
+	for _, m := range mounts {
+		if m.Type == "nsfs" && strings.HasPrefix(m.Root, "net:") {
+			paths = append(paths, m.Point)
 		}
 	}
 	found := make(map[uint32]string)

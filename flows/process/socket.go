@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"socktally/internal/host"
 )
 
 // SocketOwners finds the process that holds a socket by looking through /proc/PID/fd, at most once
@@ -18,7 +20,7 @@ type SocketOwners struct {
 
 // NewSocketOwners returns one that has not looked yet. proc is where procfs is mounted.
 func NewSocketOwners(proc string) *SocketOwners {
-	return &SocketOwners{proc: proc, cgroupRoot: Cgroup2Mount(proc)}
+	return &SocketOwners{proc: proc, cgroupRoot: host.Reader{Proc: proc}.Cgroup2()}
 }
 
 // Next begins a poll.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 
+	"socktally/internal/host"
 	"socktally/internal/lru"
 	"socktally/record"
 )
@@ -75,7 +76,7 @@ type key struct {
 func NewTable(proc string, maxProcesses int) *Table {
 	return &Table{
 		proc:       proc,
-		cgroupRoot: Cgroup2Mount(proc),
+		cgroupRoot: host.Reader{Proc: proc}.Cgroup2(),
 		processes:  lru.New[key, identity](max(maxProcesses, minProcesses)),
 		missing:    make(map[uint64]bool),
 		gone:       lru.New[uint64, string](maxGroups),

@@ -96,6 +96,7 @@ func TestParseEnviron(t *testing.T) {
 		"DD_SERVICE=a=b\x00":                                               {service: "a=b"},
 		"DD_SERVICE=\x00DD_ENV=\x00":                                       {},
 		"DD_SERVICE=" + long + "\x00":                                      {service: long[:maxName]},
+		"DD_SERVICE=x" + strings.Repeat("é", 150) + "\x00":                 {service: "x" + strings.Repeat("é", 99)}, // no é is cut in two
 		"nginx: master process\x00\x00\x00\x00":                            {},
 		"DD_TAGS=" + long + "," + long + "," + long + "\x00":               {tags: []string{long}},
 		"DD_SERVICE=a\n|#,\xff\x1b[2J\x00":                                 {service: "a\n|#,\xff\x1b[2J"},
@@ -206,28 +207,11 @@ func TestOwnStart(t *testing.T) {
 	}
 }
 
-func TestMounts(t *testing.T) {
-	proc := t.TempDir()
-	write(t, filepath.Join(proc, "self/mountinfo"), "35 30 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\nbad\n\n"+
-		"36 30 0:31 / /sys/fs/cgroup/uni\\040fied rw,nosuid shared:9 - cgroup2 cgroup2 rw\n"+
-		"37 30 0:4 net:[4026532] /run/netns/a rw shared:1 - nsfs nsfs rw\n")
-	if got := Cgroup2Mount(proc); got != "/sys/fs/cgroup/uni fied" {
-		t.Errorf("got %q", got)
-	}
-	if got := Cgroup2Mount(proc + "x"); got != "" {
-		t.Errorf("got %q", got)
-	}
-	if got := mounts(proc); len(got) != 3 || got[2] != (mount{"nsfs", "net:[4026532]", "/run/netns/a"}) {
-		t.Errorf("got %+v", got)
-	}
-}
-
 func FuzzProcTexts(f *testing.F) {
 	f.Add("socket:[123]", "42 (a) S 1", "DD_SERVICE=web\x00DD_TAGS=a:b,c:d\x00")
 	f.Fuzz(func(t *testing.T, target, stat, environ string) {
 		socketInode(target)
 		startTicks(stat)
-		parseMounts(stat)
 		if id := parseEnviron([]byte(environ)); len(id.service) > maxName || len(strings.Join(id.tags, ",")) > maxTags {
 			t.Errorf("%q gives %+v", environ, id)
 		}

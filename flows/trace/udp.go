@@ -10,7 +10,7 @@ import (
 	"socktally/bpf"
 	"socktally/flows/coverage"
 	"socktally/flows/end"
-	"socktally/flows/process"
+	"socktally/internal/host"
 )
 
 // conversationsPerFlow is how many conversations are known for each flow that an interval may have:
@@ -51,7 +51,7 @@ func (s *Tracer) OpenUDP() (*UDP, error) {
 
 func (t *UDP) open(s *Tracer) error {
 	o := s.options
-	root := process.Cgroup2Mount(o.Proc)
+	root := host.Reader{Proc: o.Proc}.Cgroup2()
 	if root == "" {
 		return coverage.ErrNoCgroup2
 	}

@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"socktally/internal/filelock"
 	"socktally/metric"
 )
 
@@ -349,16 +350,12 @@ func (s *Spool) putAside(f file) error {
 
 // lock takes the folder's lock. It never waits: unlock is nil if another process holds it.
 func (s *Spool) lock() (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(s.dir, lockName), os.O_RDWR|os.O_CREATE, 0o640)
+	unlock, err = filelock.Try(filepath.Join(s.dir, lockName))
+	if errors.Is(err, filelock.ErrHeld) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lock spool: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, nil
-		}
-		return nil, fmt.Errorf("lock spool: %w", err)
-	}
-	return func() { _ = f.Close() }, nil
+	return unlock, nil
 }

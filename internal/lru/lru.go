@@ -33,5 +33,5 @@ func (c *Cache[K, V]) Put(k K, v V) {
 	c.younger[k] = v
 }
 
-// Len is how many entries there are.
+// Len is how many entries are held. One that is in both maps counts twice.
 func (c *Cache[K, V]) Len() int { return len(c.younger) + len(c.older) }
