@@ -116,20 +116,22 @@ func apiURL(addr string, tls bool) (base, socket string, err error) {
 	if strings.HasPrefix(addr, "http://") || strings.HasPrefix(addr, "https://") {
 		return strings.TrimRight(addr, "/"), "", nil
 	}
-	a, _, err := config.ParseListen(addr)
+	a, loopback, err := config.ParseListen(addr)
 	if err != nil {
 		return "", "", err
 	}
 	if a.Network == "unix" {
 		return "http://localhost", a.Target, nil
 	}
-	// An address of all interfaces is to listen at, not to ask.
 	host, port, err := net.SplitHostPort(a.Target)
 	if err != nil {
 		return "", "", err
 	}
-	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+	switch ip, err := netip.ParseAddr(host); {
+	case host == "" || err == nil && ip.IsUnspecified(): // all interfaces are to listen at, not to ask
 		host = map[bool]string{true: "::1", false: "127.0.0.1"}[ip.Is6()]
+	case err != nil && loopback && !tls: // localhost, which is looked up only where a certificate may name it
+		host = "127.0.0.1"
 	}
 	scheme := map[bool]string{true: "https://", false: "http://"}[tls]
 	return scheme + net.JoinHostPort(host, port), "", nil

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,7 +63,13 @@ func (c *checker) api(v variables) API {
 		c.fault("SOCKTALLY_LISTEN", v.Listen, "%w", err)
 		return a
 	}
-	if a.Address.Network != "tcp" || a.Loopback {
+	if a.Address.Network != "tcp" {
+		return a
+	}
+	if host, port, err := net.SplitHostPort(a.Address.Target); err == nil {
+		a.Address.Target = net.JoinHostPort(withoutLookup(host), port)
+	}
+	if a.Loopback {
 		return a
 	}
 	if len(a.Keys) == 0 {
@@ -93,6 +98,6 @@ func ParseListen(text string) (a Address, loopback bool, err error) {
 		return a, false, fmt.Errorf("host %q: want a host name or an IP address", host)
 	}
 	addr, err := netip.ParseAddr(host)
-	loopback = err == nil && addr.Unmap().IsLoopback() || slices.Contains([]string{"localhost", "localhost."}, strings.ToLower(host))
+	loopback = err == nil && addr.Unmap().IsLoopback() || isLocalhost(host)
 	return Address{"tcp", net.JoinHostPort(host, port)}, loopback, nil
 }

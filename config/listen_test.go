@@ -58,7 +58,7 @@ func TestListen(t *testing.T) {
 		{environment{"SOCKTALLY_LISTEN": "127.9.0.1:0"}, "tcp://127.9.0.1:0", true, nil},
 		{environment{"SOCKTALLY_LISTEN": "[::1]:8127"}, "tcp://[::1]:8127", true, nil},
 		{environment{"SOCKTALLY_LISTEN": "[::ffff:127.0.0.1]:8127"}, "tcp://[::ffff:127.0.0.1]:8127", true, nil},
-		{environment{"SOCKTALLY_LISTEN": "Localhost:8127"}, "tcp://Localhost:8127", true, nil},
+		{environment{"SOCKTALLY_LISTEN": "Localhost:8127"}, "tcp://127.0.0.1:8127", true, nil},
 		{environment{"SOCKTALLY_LISTEN": "unix:///run/socktally/api.sock"}, "unix:///run/socktally/api.sock", false, nil},
 		{environment{"SOCKTALLY_LISTEN": ":8127", "SOCKTALLY_API_KEYS": goodKey, "SOCKTALLY_TLS": "proxy"}, "tcp://:8127", false, nil},
 		{environment{"SOCKTALLY_LISTEN": "192.0.2.1:1", "SOCKTALLY_API_KEYS": goodKey, "SOCKTALLY_TLS_CERT": cert, "SOCKTALLY_TLS_KEY": key}, "tcp://192.0.2.1:1", false, nil},

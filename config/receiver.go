@@ -34,7 +34,7 @@ func (c *checker) dogStatsDAddress(v variables) Address {
 		if !validHost(host) {
 			c.fault("DD_AGENT_HOST", v.AgentHost, "want a host name or an IP address; the port is DD_DOGSTATSD_PORT, a socket is DD_DOGSTATSD_URL")
 		}
-		return Address{"udp", net.JoinHostPort(host, v.DogStatsDPort)}
+		return Address{"udp", net.JoinHostPort(withoutLookup(host), v.DogStatsDPort)}
 	}
 	var rivals []string
 	for _, name := range []string{"DD_AGENT_HOST", "DD_DOGSTATSD_PORT"} {
@@ -77,7 +77,7 @@ func udpTarget(target string) (string, error) {
 	if !validPort(port) {
 		return "", fmt.Errorf("port %q: want 1 to 65535", port)
 	}
-	return net.JoinHostPort(host, port), nil
+	return net.JoinHostPort(withoutLookup(host), port), nil
 }
 
 // checkSocket refuses a path that can never become a socket. A path where nothing is yet is fine:
@@ -183,6 +183,20 @@ func validHost(s string) bool {
 		return true
 	}
 	return len(s) <= 253 && hostName.MatchString(s)
+}
+
+// isLocalhost recognises the name that means this host alone (RFC 6761, section 6.3).
+func isLocalhost(host string) bool {
+	return strings.EqualFold(strings.TrimSuffix(host, "."), "localhost")
+}
+
+// withoutLookup returns 127.0.0.1 for localhost and any other host as it is. An image FROM scratch may have
+// no /etc/hosts, and a name server is not to be asked for that name.
+func withoutLookup(host string) string {
+	if isLocalhost(host) {
+		return "127.0.0.1"
+	}
+	return host
 }
 
 // unbracket takes the brackets off an IPv6 address.

@@ -142,7 +142,7 @@ func FuzzParseSchedule(f *testing.F) {
 		case err == nil && !s.Next(scheduleNow).After(scheduleNow):
 			t.Errorf("next is %v", s.Next(scheduleNow))
 		}
-		if took := time.Since(begin); took > time.Second {
+		if took := time.Since(begin); took > 10*time.Second {
 			t.Errorf("took %v", took)
 		}
 	})

@@ -38,7 +38,7 @@ type variables struct {
 	LogLevel  string `envconfig:"SOCKTALLY_LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
 	LogFormat string `envconfig:"SOCKTALLY_LOG_FORMAT" default:"text" desc:"text or json"`
 
-	AgentHost     string `envconfig:"DD_AGENT_HOST" default:"localhost" desc:"host of the DogStatsD receiver"`
+	AgentHost     string `envconfig:"DD_AGENT_HOST" default:"127.0.0.1" desc:"host of the DogStatsD receiver; a name is looked up, but for localhost, which is 127.0.0.1"`
 	DogStatsDPort string `envconfig:"DD_DOGSTATSD_PORT" default:"8125" desc:"its UDP port"`
 	DogStatsDURL  string `envconfig:"DD_DOGSTATSD_URL" desc:"its address instead of host and port: udp://host:port, unix:///path (datagram or stream), unixgram:///path, unixstream:///path"`
 	APIKey        string `envconfig:"DD_API_KEY" desc:"key of the intake; needed by http unless SOCKTALLY_HTTP_URL is set"`

@@ -68,7 +68,7 @@ func TestSockDiagMissesFailuresAndEndings(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			l := server.listen("tcp4", addrPort(serverIPv4, 0))
 			var begin record.Counters
-			tc.play(t, client, l, func() { begin, _ = tallyUntil(t, counter, port(l), 0) })
+			tc.play(t, client, server, l, func() { begin, _ = tallyUntil(t, counter, port(l), 0) })
 			end, _ := tallyUntil(t, counter, port(l), 1)
 			wantOutcome(t, plus(begin, end), outcome{Up: 1000, Established: 1, Closed: 1})
 		})

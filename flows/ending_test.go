@@ -9,7 +9,6 @@ import (
 	"socktally/record"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -133,7 +132,7 @@ func endings(server *namespace) []ending {
 		}, outcome{}},
 		{"unread data at close", func(t *testing.T, c, s *net.TCPConn) {
 			s.Write(make([]byte, 3000))
-			time.Sleep(20 * time.Millisecond)
+			awaitQueue(t, c, unix.SIOCINQ, 3000)
 			c.Close()
 			io.Copy(io.Discard, s)
 		}, outcome{Down: 3000, Resets: 1}},
@@ -154,8 +153,8 @@ func endings(server *namespace) []ending {
 	}
 }
 
-// play makes a connection of 1000 bytes, calls open, and ends it.
-func (e ending) play(t *testing.T, client *namespace, l net.Listener, open func()) {
+// play makes a connection of 1000 bytes, calls open, and ends it at both ends.
+func (e ending) play(t *testing.T, client, server *namespace, l net.Listener, open func()) {
 	t.Helper()
 	client.sysctl("tcp_retries2", "3")
 	c := client.dial("tcp4", l.Addr().String())
@@ -169,7 +168,8 @@ func (e ending) play(t *testing.T, client *namespace, l net.Listener, open func(
 	e.end(t, c, s.(*net.TCPConn))
 	c.Close()
 	s.Close()
-	time.Sleep(20 * time.Millisecond)
+	client.awaitEnd(port(l))
+	server.awaitEnd(port(l))
 }
 
 func TestEndings(t *testing.T) {
@@ -178,7 +178,7 @@ func TestEndings(t *testing.T) {
 	for _, tc := range endings(server) {
 		t.Run(tc.name, func(t *testing.T) {
 			l := server.listen("tcp4", addrPort(serverIPv4, 0))
-			tc.play(t, client, l, func() {})
+			tc.play(t, client, server, l, func() {})
 			tc.want.Up += 1000
 			tc.want.Established, tc.want.Closed = 1, 1
 			sum, _ := tallyUntil(t, counter, port(l), 1)
@@ -234,7 +234,7 @@ func olderConnections(t *testing.T, refuse refuser, check func(*Counter)) {
 	// Not accepted yet: no process holds this one.
 	waiting := client.dial("tcp4", l.Addr().String())
 	waiting.Write(make([]byte, 50))
-	time.Sleep(20 * time.Millisecond)
+	awaitQueue(t, waiting, unix.SIOCOUTQ, 0)
 
 	counter := openFor(t, Options{Mode: EBPF, refuse: refuse})
 	check(counter)
@@ -291,7 +291,8 @@ func TestNetnsScope(t *testing.T) {
 	l := server.listen("tcp4", addrPort(serverIPv4, 0))
 	go exchange(l, 20)
 	upload(t, client.dial("tcp4", l.Addr().String()), 10)
-	time.Sleep(20 * time.Millisecond)
+	client.awaitEnd(port(l))
+	server.awaitEnd(port(l))
 	records, err := counter.Tally(context.Background())
 	if err != nil {
 		t.Fatal(err)

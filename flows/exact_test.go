@@ -211,7 +211,8 @@ func TestChurnIsExact(t *testing.T) {
 				others++
 				tally()
 			})
-			time.Sleep(100 * time.Millisecond)
+			ns.awaitEnd(port(l))
+			ns.awaitEnd(port(other))
 			tally()
 			t.Logf("%d connections", made)
 			all := made + others

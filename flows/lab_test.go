@@ -166,7 +166,7 @@ func (ns *namespace) dial(network, address string) *net.TCPConn {
 	ns.t.Helper()
 	var c net.Conn
 	ns.do(func() (err error) {
-		c, err = net.DialTimeout(network, address, 10*time.Second)
+		c, err = net.DialTimeout(network, address, patience)
 		return err
 	})
 	ns.t.Cleanup(func() { c.Close() })
@@ -301,7 +301,7 @@ func tallyUntil(t testing.TB, c *Counter, port uint16, ended uint64) (record.Cou
 	t.Helper()
 	var sum record.Counters
 	var records []record.Flow
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		got, err := c.Tally(context.Background())
 		if err != nil {
 			t.Fatal(err)

@@ -2,12 +2,12 @@ package flows
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/cilium/ebpf"
@@ -120,9 +120,12 @@ func TestLargeEnvironment(t *testing.T) {
 	counter := openFor(t, Options{Mode: EBPF})
 	l := server.listen("tcp4", addrPort(serverIPv4, 0))
 	go exchange(l, 0)
-	env := []string{"A=" + strings.Repeat("x", 100_000), "B=" + strings.Repeat("x", 100_000), "DD_SERVICE=large", childEnv + "=die"}
-	sleepy := fmt.Sprintf("exec 3<>/dev/tcp/%s/%d; sleep 1; true", serverIPv4, port(l))
-	client.runs(env, "bash", "-c", sleepy)
+	env := []string{"A=" + strings.Repeat("x", 100_000), "B=" + strings.Repeat("x", 100_000), "DD_SERVICE=large"}
+	end := client.holds(env, l)
+	if _, records := tallyUntil(t, counter, port(l), 0); len(records) != 1 || records[0].Client.Owner.Service != "large" {
+		t.Errorf("got %+v", records)
+	}
+	end()
 	_, records := tallyUntil(t, counter, port(l), 1)
 	if got := byService(records); got["large"] != 1 {
 		t.Errorf("got %v", got)
@@ -149,28 +152,44 @@ func TestExecution(t *testing.T) {
 	}
 }
 
+// holds starts a process that connects to l and holds the connection. What is returned has it send a byte
+// and end.
+func (ns *namespace) holds(env []string, l net.Listener) (end func()) {
+	ns.t.Helper()
+	cmd := exec.Command("bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s/%d; echo ready; read; echo >&3", serverIPv4, port(l)))
+	cmd.Env = env
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		ns.t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		ns.t.Fatal(err)
+	}
+	ns.do(cmd.Start)
+	end = func() {
+		in.Close()
+		cmd.Wait()
+	}
+	ns.t.Cleanup(end)
+	if _, err := out.Read(make([]byte, 10)); err != nil {
+		ns.t.Fatal(err)
+	}
+	return end
+}
+
 // A process that is older than the counter, and gone before the tally.
 func TestOlderProcessIsNamed(t *testing.T) {
 	client, server := newWire(t)
 	l := server.listen("tcp4", addrPort(serverIPv4, 1080)) // the lower port is the server's
 	go exchange(l, 0)
-	cmd := exec.Command("bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s/%d; echo ready; read; echo >&3", serverIPv4, port(l)))
-	cmd.Env = []string{"DD_SERVICE=older"}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	client.do(cmd.Start)
-	defer cmd.Wait()
-	out.Read(make([]byte, 10))
+	end := client.holds([]string{"DD_SERVICE=older"}, l)
 	counter := openFor(t, Options{Mode: EBPF})
-	time.Sleep(time.Second)
-	in.Close()
-	cmd.Wait()
+	// The connection is idle: of this tally there is no more than what it hears of processes.
+	if _, records := tallyUntil(t, counter, port(l), 0); len(records) != 0 {
+		t.Errorf("got %+v", records)
+	}
+	end()
 	_, records := tallyUntil(t, counter, port(l), 1)
 	if got := byService(records); got["older"] != 1 {
 		t.Errorf("got %v", got)
@@ -197,12 +216,15 @@ func TestOverwrittenEnvironment(t *testing.T) {
 		nginx.Process.Signal(unix.SIGQUIT)
 		nginx.Wait()
 	}()
-	time.Sleep(300 * time.Millisecond)
+	server.awaitListener(8080)
+	await(t, func() error {
+		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", nginx.Process.Pid))
+		if err == nil && strings.Contains(string(environ), "shop-front") {
+			err = fmt.Errorf("nginx has not written over its environment: %q", environ)
+		}
+		return err
+	})
 	client.command("", "curl", "-s", "http://"+serverIPv4+":8080/")
-	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", nginx.Process.Pid))
-	if err != nil || strings.Contains(string(environ), "shop-front") {
-		t.Fatalf("nginx has not written over its environment: %q, %v", environ, err)
-	}
 	_, records := tallyUntil(t, counter, 8080, 1)
 	for _, r := range records {
 		if r.Server.Owner.Service != "shop-front" || r.Server.Owner.Process != "nginx" {

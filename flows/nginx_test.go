@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,9 +54,10 @@ func TestNginxAccessLog(t *testing.T) {
 				nginx.Process.Signal(unix.SIGQUIT)
 				nginx.Wait()
 			}()
-			time.Sleep(200 * time.Millisecond)
+			server.awaitListener(8080)
 			client.command("", "wrk", "-t2", "-c20", "-d2s", "-H", "Connection: "+header, "http://"+serverIPv4+":8080/")
-			time.Sleep(200 * time.Millisecond)
+			client.awaitEnd(8080)
+			server.awaitEnd(8080)
 			sum, records := tallyUntil(t, counter, 8080, 20)
 			nginx.Process.Signal(unix.SIGQUIT)
 			nginx.Wait()

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -156,9 +155,7 @@ func TestContainerThatIsGone(t *testing.T) {
 	go exchange(l, 0)
 	client.command("", "sh", "-c", fmt.Sprintf("(echo 0 > %s/cgroup.procs; %s=die exec %s %s 10); true",
 		group, childEnv, os.Args[0], l.Addr()))
-	for deadline := time.Now().Add(5 * time.Second); os.Remove(group) != nil && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond)
-	}
+	await(t, func() error { return os.Remove(group) })
 	_, records := tallyUntil(t, counter, port(l), 1)
 	if got := records[0].Client.Owner.ContainerID; got != id {
 		t.Errorf("owner %+v", records[0].Client.Owner)
@@ -188,15 +185,12 @@ func TestNothingIsLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var after [2]int
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if after = held(t); after == before {
-			return
+	await(t, func() error {
+		if after := held(t); after != before {
+			return fmt.Errorf("descriptors and goroutines: %v before, %v after", before, after)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("descriptors and goroutines: %v before, %v after", before, after)
-		}
-	}
+		return nil
+	})
 }
 
 // held is how many descriptors and goroutines the process has. Maps, programs and links live only

@@ -94,7 +94,7 @@ func ask(c *net.UDPConn, to netip.AddrPort, up, down int) error {
 	if err != nil {
 		return err
 	}
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	c.SetReadDeadline(time.Now().Add(patience))
 	n, err := c.Read(make([]byte, 1<<16))
 	if err == nil && n != down {
 		err = fmt.Errorf("the answer has %d bytes, want %d", n, down)
@@ -445,7 +445,7 @@ func TestUDPSegmentation(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 21 {
-			s.SetReadDeadline(time.Now().Add(5 * time.Second))
+			s.SetReadDeadline(time.Now().Add(patience))
 			if _, err := s.Read(make([]byte, 1000)); err != nil {
 				t.Fatal(err)
 			}
@@ -573,7 +573,7 @@ func TestUDPMulticast(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range members {
-			m.SetReadDeadline(time.Now().Add(5 * time.Second))
+			m.SetReadDeadline(time.Now().Add(patience))
 			if _, err := m.Read(make([]byte, 100)); err != nil {
 				t.Fatal(err)
 			}
@@ -595,7 +595,7 @@ func TestUDPBroadcast(t *testing.T) {
 		if _, err := c.WriteToUDPAddrPort(make([]byte, 100), netip.MustParseAddrPort("10.99.0.255:6767")); err != nil {
 			t.Fatal(err)
 		}
-		s.SetReadDeadline(time.Now().Add(5 * time.Second))
+		s.SetReadDeadline(time.Now().Add(patience))
 		if _, err := s.Read(make([]byte, 100)); err != nil {
 			t.Fatal(err)
 		}

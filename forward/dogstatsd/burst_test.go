@@ -20,14 +20,17 @@ func TestManySamplesByUDP(t *testing.T) {
 	defer c.Close()
 	const n = 5000
 	received := make(chan int, 1)
+	var away time.Duration // the longest time from one datagram to the next
 	go func() {
 		lines, buf := 0, make([]byte, 1<<16)
+		last := time.Now()
 		for datagrams := 0; lines < n; datagrams++ {
 			c.SetReadDeadline(time.Now().Add(2 * time.Second))
 			size, _, err := c.ReadFrom(buf)
 			if err != nil {
 				break
 			}
+			away, last = max(away, time.Since(last)), time.Now()
 			lines += bytes.Count(buf[:size], []byte{'\n'})
 			if datagrams%50 == 0 {
 				time.Sleep(2 * time.Millisecond)
@@ -55,7 +58,9 @@ func TestManySamplesByUDP(t *testing.T) {
 	}
 	got := <-received
 	t.Logf("%d of %d samples came in %v", got, n, took)
-	if got != n {
-		t.Errorf("%d of %d samples came", got, n)
+	// A machine so busy that the receiver did not get to run for longer than it may look away says nothing
+	// of the sender.
+	if got != n && away < 20*time.Millisecond {
+		t.Errorf("%d of %d samples came, and the receiver was away for %v at most", got, n, away)
 	}
 }

@@ -96,8 +96,8 @@ func (c *conn) dial(deadline time.Time) error {
 	case "unix":
 		network = "unixgram"
 	case "udp":
-		// A name of both families means IPv4, as to Datadog's own client: that is where a receiver on
-		// localhost listens, and UDP does not say that nobody does on the other.
+		// A name of both families means IPv4, as to Datadog's own client: that is where most receivers
+		// listen, and UDP does not say that nobody does on the other.
 		network = "udp4"
 	}
 	nc, err := d.Dial(network, c.target)

@@ -40,7 +40,7 @@ func (r *receiver) add(payload []byte) {
 
 func (r *receiver) Received(t *testing.T, n int) []metric.Sample {
 	t.Helper()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		r.mu.Lock()
 		lines := r.lines

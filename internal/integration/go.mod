@@ -9,6 +9,7 @@ tool (
 
 require (
 	github.com/DataDog/datadog-api-client-go/v2 v2.67.0
+	mvdan.cc/sh/v3 v3.12.0
 	socktally v0.0.0
 )
 

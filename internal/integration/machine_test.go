@@ -45,10 +45,6 @@ func bootstrap(t *testing.T, suite string, packages ...string) string {
 func bootMachine(t *testing.T, root string) *machine {
 	t.Helper()
 	nspawn := needTool(t, "systemd-nspawn")
-	// The mirror's smallest Debian has none, and the receiver's default address is localhost.
-	if err := os.WriteFile(filepath.Join(root, "etc/hosts"), []byte("127.0.0.1 localhost\n::1 localhost\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
 	// systemd may not make the groups of its services in the root of this machine's trees. It wants that
 	// of version 2 and, where that is not the only one, its own.
 	group := groupOfTest(t)

@@ -293,7 +293,7 @@ func (m *installation) testFlows(t *testing.T) {
 	})
 	// It is not well in all: the intake is not there, and the machine has a network namespace of its own.
 	said, _ := m.try("socktally doctor --pid " + m.property(t, "MainPID"))
-	for _, want := range []string{"held: CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN; missing: CAP_SYS_PTRACE", "udp://localhost:8125 is open on this host and has dropped 0 datagrams", "http: "} {
+	for _, want := range []string{"held: CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN; missing: CAP_SYS_PTRACE", "udp://127.0.0.1:8125 is open on this host and has dropped 0 datagrams", "http: "} {
 		if !strings.Contains(said, want) {
 			t.Errorf("doctor does not say %q:\n%s", want, said)
 		}

@@ -16,7 +16,7 @@ import (
 
 // patience bounds waits for what has no bound in the contract. It is long, because it only passes
 // where something is broken.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // eventually repeats check until it returns nil.
 func eventually(t *testing.T, check func() error) {
@@ -163,6 +163,11 @@ func (p *process) messages() []string {
 		all = append(all, entry.Msg)
 	}
 	return all
+}
+
+// printed returns how many samples of a metric the sink stdout has got: one of each reading.
+func (p *process) printed(name string) int {
+	return strings.Count("\n"+p.stdout.String(), "\n"+name+":")
 }
 
 // waitFor waits until the log holds a message.
