@@ -1,7 +1,7 @@
 # The README explains the targets that users need: build and test.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+BUILD = CGO_ENABLED=0 go build -v -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ARCHES = amd64 arm64
 # Where packages and the parts of the image go.
@@ -48,7 +48,8 @@ image: build-$(shell go env GOARCH)
 	cp /etc/ssl/certs/ca-certificates.crt $(DIST)/image/
 	$(DOCKER) build -q -t 'socktally:$(subst ~,-,$(subst +,-,$(VERSION)))' -f packaging/container/Dockerfile $(DIST)/image
 
-# Everything that a person can run without root. Tests that need more say why they skip.
+# Everything that a person can run. Tests that need root, a program or a kernel that is not here say so and
+# skip; SOCKTALLY_TEST_PRIVILEGED=1 makes them fail instead.
 test:
 	go test ./...
 

@@ -19,7 +19,7 @@ var layout = []struct {
 	modules string
 }{
 	{".", "cli", ""},
-	{"cli", "api/answer config daemon doctor flows record", "github.com/gdamore/tcell/v2 github.com/spf13/cobra golang.org/x/term"},
+	{"cli", "api/answer config daemon doctor flows record", "github.com/spf13/cobra golang.org/x/term"},
 	{"daemon", "api collector config flowmetric flows forward forward/dogstatsd forward/series forward/spool metric networks record store", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"doctor", "collector config flowmetric flows metric", "github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"api", "api/answer record", "golang.org/x/net"},
@@ -31,7 +31,7 @@ var layout = []struct {
 	{"flowmetric", "metric record", ""},
 	{"store", "record", "modernc.org/sqlite"},
 	{"networks", "metric", "github.com/gaissmai/bart"},
-	{"collector", "metric", "github.com/prometheus/procfs"},
+	{"collector", "metric", ""},
 	{"forward", "forward/spool metric", ""},
 	{"forward/dogstatsd", "forward metric", "github.com/DataDog/datadog-go/v5"},
 	{"forward/series", "forward metric", ""},

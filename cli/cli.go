@@ -91,7 +91,11 @@ func newRun(stdout, stderr io.Writer, version string) *cobra.Command {
 			"SIGHUP reads SOCKTALLY_NETWORKS_FILE and the certificate of the API again.",
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			d, err := s.open(stdout, stderr, version, slog.LevelDebug)
+			cfg, err := s.load()
+			if err != nil {
+				return err
+			}
+			d, err := newDaemon(cfg, stdout, stderr, version, slog.LevelDebug)
 			if err != nil {
 				return err
 			}
@@ -145,8 +149,13 @@ func newOnce(stdout, stderr io.Writer, version string) *cobra.Command {
 			"1 if not, 2 for bad usage or configuration.",
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
+			cfg, err := s.load()
+			if err != nil {
+				return err
+			}
+			cfg.Flows = "off" // one reading has none
 			// Cron mails whatever is printed, and a reading that is kept on disk is a success.
-			d, err := s.open(stdout, stderr, version, slog.LevelError)
+			d, err := newDaemon(cfg, stdout, stderr, version, slog.LevelError)
 			if err != nil {
 				return err
 			}
@@ -217,12 +226,8 @@ func (s *settings) load() (config.Config, error) {
 	return cfg, nil
 }
 
-// open makes the daemon that the settings ask for. It logs nothing below level.
-func (s *settings) open(stdout, stderr io.Writer, version string, level slog.Level) (*daemon.Daemon, error) {
-	cfg, err := s.load()
-	if err != nil {
-		return nil, err
-	}
+// newDaemon makes the daemon that cfg asks for. It logs nothing below level.
+func newDaemon(cfg config.Config, stdout, stderr io.Writer, version string, level slog.Level) (*daemon.Daemon, error) {
 	log := newLogger(stderr, cfg, max(cfg.LogLevel, level))
 	return daemon.New(cfg, log, daemon.Options{Stdout: stdout, Version: version})
 }

@@ -1,55 +1,50 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
 	"time"
 
-	"github.com/gdamore/tcell/v2"
+	"golang.org/x/term"
 
 	"socktally/flows"
 )
 
 // showLive draws the rows of each interval until q is pressed or ctx ends.
 func showLive[T any](ctx context.Context, v view[T], interval time.Duration) error {
-	screen, err := tcell.NewScreen()
-	if err == nil {
-		err = screen.Init()
-	}
+	s, err := openScreen("/dev/tty")
 	if err != nil {
-		return fmt.Errorf("open terminal: %w", err)
+		return err
 	}
-	defer screen.Fini()
-	events, quit := make(chan tcell.Event, 16), make(chan struct{})
-	defer close(quit)
-	go screen.ChannelEvents(events, quit)
-
+	defer s.close()
 	ticks := time.NewTicker(interval)
 	defer ticks.Stop()
 	var rows []T
 	for {
-		draw(screen, header(v, rows, interval), v, rows)
+		width, height, err := s.size()
+		if err != nil {
+			return err
+		}
+		if err := s.draw(width, height, header(v, rows, interval), v.table.lines(rows, width)); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case event, open := <-events:
-			if !open || wantsEnd(event) {
-				return nil
-			}
-			if _, resized := event.(*tcell.EventResize); resized {
-				screen.Sync()
-			}
+		case <-s.quit:
+			return nil
+		case <-s.resized:
 		case <-ticks.C:
 			if rows, err = v.tally(ctx); err != nil {
 				return err
 			}
 		}
 	}
-}
-
-func wantsEnd(event tcell.Event) bool {
-	key, ok := event.(*tcell.EventKey)
-	return ok && (key.Rune() == 'q' || key.Rune() == 'Q' || key.Key() == tcell.KeyEscape || key.Key() == tcell.KeyCtrlC)
 }
 
 func header[T any](v view[T], rows []T, interval time.Duration) string {
@@ -65,22 +60,113 @@ func header[T any](v view[T], rows []T, interval time.Duration) string {
 	return text
 }
 
-// draw fills the screen with a header, the titles and as many rows as there is room for.
-func draw[T any](screen tcell.Screen, header string, v view[T], rows []T) {
-	width, height := screen.Size()
-	screen.Clear()
-	lines := append([]string{header}, v.table.lines(rows, width)...)
-	for y, line := range lines[:min(len(lines), height)] {
-		style := tcell.StyleDefault
-		if y == 1 {
-			style = style.Reverse(true)
-			line = fmt.Sprintf("%-*s", width, line)
-		}
-		for x, r := range line { // one byte a rune: see printable
-			if x < width {
-				screen.SetContent(x, y, r, nil, style)
-			}
+// The control sequences of ECMA-48, and xterm's for a screen beside that of the shell, which every terminal
+// of today has. One that lacks the latter shows the same below the shell's lines.
+const (
+	enterScreen = "\x1b[?1049h\x1b[?25l\x1b[?7l" // the other screen, no cursor, no wrapping of long lines
+	leaveScreen = "\x1b[?7h\x1b[?25h\x1b[?1049l"
+	home        = "\x1b[H"
+	reverse     = "\x1b[7m"
+	plain       = "\x1b[m"
+	clearLine   = "\x1b[K" // what is right of the cursor
+	clearBelow  = "\x1b[J"
+)
+
+// screen is a terminal that is drawn on as a whole.
+type screen struct {
+	tty     *os.File
+	before  *term.State
+	quit    chan struct{} // closed when a key wants the end, or none can come any more
+	resized chan os.Signal
+}
+
+// openScreen takes the terminal at path over until close.
+func openScreen(path string) (*screen, error) {
+	if name := os.Getenv("TERM"); name == "" || name == "dumb" {
+		return nil, fmt.Errorf("open terminal: TERM=%q cannot be drawn on: want --once or --json", name)
+	}
+	tty, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open terminal: %w", err)
+	}
+	before, err := term.MakeRaw(int(tty.Fd()))
+	if err != nil {
+		_ = tty.Close()
+		return nil, fmt.Errorf("open terminal: read keys one by one: %w", err)
+	}
+	s := &screen{tty: tty, before: before, quit: make(chan struct{}), resized: make(chan os.Signal, 1)}
+	signal.Notify(s.resized, syscall.SIGWINCH)
+	go s.readKeys()
+	_, err = tty.WriteString(enterScreen)
+	if err != nil {
+		s.close()
+		return nil, fmt.Errorf("open terminal: %w", err)
+	}
+	return s, nil
+}
+
+// close gives the terminal back as it was.
+func (s *screen) close() {
+	signal.Stop(s.resized)
+	_, _ = s.tty.WriteString(leaveScreen)
+	_ = term.Restore(int(s.tty.Fd()), s.before)
+	_ = s.tty.Close()
+}
+
+// readKeys waits for a key that wants the end.
+func (s *screen) readKeys() {
+	defer close(s.quit)
+	keys := make([]byte, 64)
+	for {
+		n, err := s.tty.Read(keys)
+		if err != nil || wantsEnd(keys[:n]) {
+			return
 		}
 	}
-	screen.Show()
+}
+
+// wantsEnd looks for q, Escape and Ctrl-C in what was typed. Other keys send Escape with more behind it.
+func wantsEnd(keys []byte) bool {
+	const escape, ctrlC = 0x1b, 0x03
+	if len(keys) > 0 && keys[0] == escape {
+		return len(keys) == 1
+	}
+	return bytes.ContainsAny(keys, "qQ"+string(rune(ctrlC)))
+}
+
+func (s *screen) size() (width, height int, err error) {
+	width, height, err = term.GetSize(int(s.tty.Fd()))
+	if err != nil {
+		return 0, 0, fmt.Errorf("size of the terminal: %w", err)
+	}
+	if width <= 0 || height <= 0 {
+		return 80, 24, nil // of a serial line nobody has said it
+	}
+	return width, height, nil
+}
+
+// draw shows a header, and as many lines as there is room for, of which the first has the titles.
+func (s *screen) draw(width, height int, header string, lines []string) error {
+	var frame strings.Builder
+	frame.WriteString(home)
+	all := append([]string{header}, lines...)
+	for y, line := range all[:min(len(all), height)] {
+		if y > 0 {
+			frame.WriteString("\r\n")
+		}
+		line = printable(line)
+		line = line[:min(len(line), width)]
+		if y == 1 {
+			line = fmt.Sprintf("%s%-*s%s", reverse, width, line, plain)
+		}
+		frame.WriteString(line)
+		if y != 1 {
+			frame.WriteString(clearLine)
+		}
+	}
+	frame.WriteString(clearBelow)
+	if _, err := s.tty.WriteString(frame.String()); err != nil {
+		return fmt.Errorf("draw on the terminal: %w", err)
+	}
+	return nil
 }

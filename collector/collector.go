@@ -14,15 +14,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/procfs"
-
 	"socktally/metric"
 )
 
 // Collector takes readings. It holds no open file and is safe for concurrent use.
 type Collector struct {
 	root    string
-	self    procfs.FS
 	scope   metric.Scope
 	pageKiB float64
 }
@@ -31,11 +28,10 @@ type Collector struct {
 // With scope metric.NetNS the readings leave out what is counted for the whole kernel. It is an
 // error if procRoot is not a proc file system.
 func New(procRoot string, scope metric.Scope) (*Collector, error) {
-	self, err := procfs.NewFS(filepath.Join(procRoot, "self"))
-	if err != nil {
+	if _, err := os.Stat(filepath.Join(procRoot, "self")); err != nil {
 		return nil, fmt.Errorf("open proc file system: is proc mounted at %s? %w", procRoot, err)
 	}
-	return &Collector{root: procRoot, self: self, scope: scope, pageKiB: float64(os.Getpagesize()) / 1024}, nil
+	return &Collector{root: procRoot, scope: scope, pageKiB: float64(os.Getpagesize()) / 1024}, nil
 }
 
 // Read takes one reading and stamps its samples with now. A file, a line or a field that the
@@ -45,29 +41,22 @@ func (c *Collector) Read(now time.Time) ([]metric.Sample, error) {
 	r := reading{scope: c.scope, now: now, pageKiB: c.pageKiB, samples: make([]metric.Sample, 0, 32)}
 	var errs []error
 
-	stat, err := c.self.NetSockstat()
-	if err == nil && len(stat.Protocols) == 0 {
-		err = fmt.Errorf("%s holds no protocol", filepath.Join(c.root, "self/net/sockstat"))
+	path := filepath.Join(c.root, "self/net/sockstat")
+	stat, err := readSockstat(path)
+	if err == nil && !stat.hasProtocol() {
+		stat, err = nil, fmt.Errorf("%s holds no protocol", path)
 	}
 	if err != nil {
 		errs = append(errs, fmt.Errorf("read sockstat: %w", err))
-		stat = &procfs.NetSockstat{}
 	}
 	// A kernel with IPv6 off has no sockstat6.
-	stat6, err := c.self.NetSockstat6()
-	if err != nil {
-		if !errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("read sockstat6: %w", err))
-		}
-		stat6 = &procfs.NetSockstat{}
+	stat6, err := readSockstat(filepath.Join(c.root, "self/net/sockstat6"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		errs = append(errs, fmt.Errorf("read sockstat6: %w", err))
 	}
 
-	if stat.Used != nil {
-		r.add("sockstat.sockets.used", float64(*stat.Used))
-	}
-	for _, p := range append(stat.Protocols, stat6.Protocols...) {
-		r.protocol(p)
-	}
+	r.addAll(stat)
+	r.addAll(stat6)
 	for _, l := range limits {
 		v, err := readSysctl(filepath.Join(c.root, "sys/net/ipv4", l.sysctl), l.fields)
 		if err == nil {
@@ -96,32 +85,24 @@ func (r *reading) add(name string, value float64) {
 	r.samples = append(r.samples, metric.Sample{Name: name, Kind: metric.Gauge, Value: value, Time: r.now})
 }
 
-// protocol adds the samples of one line of sockstat. Lines of protocols that are not in the
-// catalogue are passed over, as a newer kernel may have them.
-func (r *reading) protocol(p procfs.NetSockstatProtocol) {
-	prefix := "sockstat." + strings.ToLower(p.Protocol) + "."
-	r.add(prefix+"inuse", float64(p.InUse))
-	for _, f := range []struct {
-		field string
-		value *int
-		unit  float64
-	}{
-		{"orphan", p.Orphan, 1},
-		{"tw", p.TW, 1},
-		{"alloc", p.Alloc, 1},
-		{"mem", p.Mem, r.pageKiB}, // pages
-		{"memory", p.Memory, 1},   // bytes
-	} {
-		if f.value != nil {
-			r.add(prefix+f.field, float64(*f.value)*f.unit)
+// addAll adds every field of every line that the catalogue has. A newer kernel may have others.
+func (r *reading) addAll(s sockstat) {
+	for _, p := range s {
+		prefix := "sockstat." + strings.ToLower(p.name) + "."
+		for _, f := range p.fields {
+			value := float64(f.value)
+			if f.name == "mem" { // pages; "memory" is bytes
+				value *= r.pageKiB
+			}
+			r.add(prefix+f.name, value)
 		}
 	}
 }
 
-// ratio adds value/limit, where both exist and the limit allows anything at all.
-func (r *reading) ratio(name string, value *int, limit int) {
-	if value != nil && limit > 0 {
-		r.add(name, float64(*value)/float64(limit))
+// ratio adds part/limit, where both exist and the limit allows anything at all.
+func (r *reading) ratio(name string, stat sockstat, protocol, field string, limit int) {
+	if value, ok := stat.value(protocol, field); ok && limit > 0 {
+		r.add(name, float64(value)/float64(limit))
 	}
 }
 
@@ -129,36 +110,26 @@ func (r *reading) ratio(name string, value *int, limit int) {
 var limits = []struct {
 	sysctl string // below /proc/sys/net/ipv4
 	fields int
-	add    func(r *reading, stat *procfs.NetSockstat, v []int)
+	add    func(r *reading, stat sockstat, v []int)
 }{
-	{"tcp_mem", 3, func(r *reading, stat *procfs.NetSockstat, v []int) {
+	{"tcp_mem", 3, func(r *reading, stat sockstat, v []int) {
 		r.add("sockstat.tcp.mem_pressure", float64(v[1])*r.pageKiB)
 		r.add("sockstat.tcp.mem_limit", float64(v[2])*r.pageKiB)
-		r.ratio("sockstat.tcp.mem_ratio", find(stat, "TCP").Mem, v[2])
+		r.ratio("sockstat.tcp.mem_ratio", stat, "TCP", "mem", v[2])
 	}},
-	{"tcp_max_orphans", 1, func(r *reading, stat *procfs.NetSockstat, v []int) {
+	{"tcp_max_orphans", 1, func(r *reading, stat sockstat, v []int) {
 		r.add("sockstat.tcp.orphan_limit", float64(v[0]))
-		r.ratio("sockstat.tcp.orphan_ratio", find(stat, "TCP").Orphan, v[0])
+		r.ratio("sockstat.tcp.orphan_ratio", stat, "TCP", "orphan", v[0])
 	}},
-	{"tcp_max_tw_buckets", 1, func(r *reading, stat *procfs.NetSockstat, v []int) {
+	{"tcp_max_tw_buckets", 1, func(r *reading, stat sockstat, v []int) {
 		r.add("sockstat.tcp.tw_limit", float64(v[0]))
-		r.ratio("sockstat.tcp.tw_ratio", find(stat, "TCP").TW, v[0])
+		r.ratio("sockstat.tcp.tw_ratio", stat, "TCP", "tw", v[0])
 	}},
-	{"udp_mem", 3, func(r *reading, stat *procfs.NetSockstat, v []int) {
+	{"udp_mem", 3, func(r *reading, stat sockstat, v []int) {
 		r.add("sockstat.udp.mem_limit", float64(v[2])*r.pageKiB)
-		r.ratio("sockstat.udp.mem_ratio", find(stat, "UDP").Mem, v[2])
+		r.ratio("sockstat.udp.mem_ratio", stat, "UDP", "mem", v[2])
 	}},
-	{"ip_local_port_range", 2, func(r *reading, _ *procfs.NetSockstat, v []int) {
+	{"ip_local_port_range", 2, func(r *reading, _ sockstat, v []int) {
 		r.add("sockstat.ports.range", float64(v[1]-v[0]+1))
 	}},
-}
-
-// find returns the line of a protocol, or one without any field.
-func find(stat *procfs.NetSockstat, protocol string) procfs.NetSockstatProtocol {
-	for _, p := range stat.Protocols {
-		if p.Protocol == protocol {
-			return p
-		}
-	}
-	return procfs.NetSockstatProtocol{}
 }

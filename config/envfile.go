@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 	"unicode"
 )
@@ -42,8 +41,6 @@ func OverlayEnvFile(path string, mustExist bool) error {
 	return nil
 }
 
-var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-
 // parseEnvFile reads lines of NAME=value, perhaps with export before the name; the last line of a
 // name counts. Empty lines are passed over, and so is what follows a # at the start of a line or
 // after white space. An error names the line and shows nothing of it, as it may hold a secret.
@@ -64,7 +61,7 @@ func parseEnvFile(text string) (map[string]string, error) {
 			name = after
 		}
 		name = strings.TrimSpace(name)
-		if !variableName.MatchString(name) {
+		if name == "" || '0' <= name[0] && name[0] <= '9' || strings.ContainsFunc(name, func(r rune) bool { return !ofName(r) }) {
 			return nil, fmt.Errorf("line %d: want NAME=value with letters, digits and _ in the name, and no digit first", number)
 		}
 		value, err := parseEnvValue(strings.TrimSpace(rest))

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -175,14 +174,19 @@ func validPort(s string) bool {
 	return err == nil && n > 0
 }
 
-var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$`)
-
 // validHost accepts an IP address, perhaps with a zone, or a host name.
 func validHost(s string) bool {
 	if _, err := netip.ParseAddr(s); err == nil {
 		return true
 	}
-	return len(s) <= 253 && hostName.MatchString(s)
+	return s != "" && len(s) <= 253 && s[0] != '.' && s[0] != '-' && s[len(s)-1] != '-' &&
+		!strings.ContainsFunc(s, func(r rune) bool { return !ofName(r) && r != '.' && r != '-' })
+}
+
+// ofName says whether r may be in a name of anything: an ASCII letter, a digit or _. As patterns, what is
+// checked by it would be compiled at each start.
+func ofName(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '_'
 }
 
 // isLocalhost recognises the name that means this host alone (RFC 6761, section 6.3).

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -87,7 +88,9 @@ func checkEvery(spec string, column int) error {
 
 // cronTerm is one member of a field's list. The library takes more, and makes of it what nobody
 // meant: "*-5" is "*", and "," is a time that never comes, for which it searches for seconds.
-var cronTerm = regexp.MustCompile(`^([*?]|[A-Za-z0-9]+(-[A-Za-z0-9]+)?)(/[0-9]+)?$`)
+var cronTerm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^([*?]|[A-Za-z0-9]+(-[A-Za-z0-9]+)?)(/[0-9]+)?$`)
+})
 
 // checkFields parses each field on its own, so that the first bad one can be pointed at.
 func checkFields(spec string, column int) error {
@@ -112,7 +115,7 @@ func checkFields(spec string, column int) error {
 // validField says whether field number i may be as it is written.
 func validField(field string, i int) bool {
 	for term := range strings.SplitSeq(field, ",") {
-		if !cronTerm.MatchString(term) {
+		if !cronTerm().MatchString(term) {
 			return false
 		}
 	}

@@ -20,19 +20,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// needProgram skips a test that needs a program of another's, or fails it where it has to run.
-func needProgram(t testing.TB, names ...string) {
-	t.Helper()
-	for _, name := range names {
-		if _, err := exec.LookPath(name); err != nil {
-			if os.Getenv("SOCKTALLY_TEST_PRIVILEGED") == "1" {
-				t.Fatal(err)
-			}
-			t.Skip(err)
-		}
-	}
-}
-
 // dnsmasq answers yes.invalid with an address, no.invalid with NXDOMAIN, and refuses all else. What
 // is returned stops it and gives what it says that it answered, from its own statistics.
 func (ns *namespace) dnsmasq(addresses ...string) (stop func() (answered uint64)) {

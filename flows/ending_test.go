@@ -43,6 +43,7 @@ func (ns *namespace) fail(t testing.TB, server *namespace, rule, address string)
 	ns.sysctl("tcp_syn_retries", "1")
 	ns.sysctl("tcp_syn_linear_timeouts", "0")
 	if rule != "" {
+		needProgram(t, "nft")
 		server.nft(rejectChain + rule + "; }; }")
 		defer server.nft("delete table ip t")
 	}
@@ -74,6 +75,7 @@ var failures = []struct {
 }
 
 func TestFailuresHaveColumns(t *testing.T) {
+	needHostPIDs(t)
 	client, server := newWire(t)
 	counter := openFor(t, Options{Mode: EBPF})
 	for _, tc := range failures {
@@ -137,6 +139,7 @@ func endings(server *namespace) []ending {
 			io.Copy(io.Discard, s)
 		}, outcome{Down: 3000, Resets: 1}},
 		{"firewall resets", func(t *testing.T, c, s *net.TCPConn) {
+			needProgram(t, "nft")
 			server.nft("table ip t { chain c { type filter hook input priority 0; tcp dport " +
 				portText(s) + " reject with tcp reset; }; }")
 			defer server.nft("delete table ip t")
@@ -144,6 +147,7 @@ func endings(server *namespace) []ending {
 			io.Copy(io.Discard, c)
 		}, outcome{Up: 1, Resets: 1}},
 		{"peer goes silent", func(t *testing.T, c, s *net.TCPConn) {
+			needProgram(t, "nft")
 			server.nft("table ip t { chain c { type filter hook input priority 0; tcp dport " +
 				portText(s) + " drop; }; }")
 			defer server.nft("delete table ip t")
@@ -220,6 +224,7 @@ func TestRetransmits(t *testing.T) {
 // What a connection did before the Counter was opened is not news; what it does after is.
 func olderConnections(t *testing.T, refuse refuser, check func(*Counter)) {
 	t.Helper()
+	needHostPIDs(t)
 	client, server := newWire(t)
 	l := server.listen("tcp4", addrPort(serverIPv4, 7000)) // below what a client is given: see seeded_role
 	c := client.dial("tcp4", l.Addr().String())

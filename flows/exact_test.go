@@ -57,6 +57,7 @@ func TestBytesAreExact(t *testing.T) {
 }
 
 func TestAddresses(t *testing.T) {
+	needHostPIDs(t)
 	client, server := newWire(t)
 	counter := openFor(t, Options{Mode: EBPF})
 	for _, tc := range []struct {

@@ -20,28 +20,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// needPrivilege skips a test that needs root, or fails it where it has to run.
-func needPrivilege(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("SOCKTALLY_TEST_PRIVILEGED") == "1" {
-		t.Fatal("SOCKTALLY_TEST_PRIVILEGED=1, but the test does not run as root")
-	}
-	t.Skip("needs root: makes network namespaces and loads BPF programs")
-}
-
 // openFor opens a Counter that the test's end closes. A kernel that refuses the tracer skips.
 func openFor(t testing.TB, o Options) *Counter {
 	t.Helper()
 	needPrivilege(t)
 	c, err := Open(o)
-	if err != nil && os.Getenv("SOCKTALLY_TEST_PRIVILEGED") != "1" {
-		t.Skip(err)
-	}
 	if err != nil {
-		t.Fatal(err)
+		lacks(t, "a kernel that lets it count: "+err.Error())
 	}
 	wantNoRefusal(t, c, o.refuse)
 	t.Cleanup(func() {
@@ -176,6 +161,7 @@ func (ns *namespace) dial(network, address string) *net.TCPConn {
 // command runs a program in the namespace to its end.
 func (ns *namespace) command(stdin, name string, args ...string) string {
 	ns.t.Helper()
+	needProgram(ns.t, name)
 	var out []byte
 	ns.do(func() (err error) {
 		cmd := exec.Command(name, args...)

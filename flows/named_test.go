@@ -20,11 +20,8 @@ import (
 // runs runs a program in the namespace to its end, with this environment and no other.
 func (ns *namespace) runs(env []string, name string, args ...string) *exec.Cmd {
 	ns.t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		ns.t.Skip(err)
-	}
-	cmd := exec.Command(path, args...)
+	needProgram(ns.t, name)
+	cmd := exec.Command(name, args...)
 	cmd.Env = env
 	ns.do(func() error {
 		out, err := cmd.CombinedOutput()
@@ -74,6 +71,7 @@ func byService(records []record.Flow) map[string]uint64 {
 // A curl lives a few milliseconds and is gone long before the tally. What it calls itself is known,
 // wherever in its environment it stands, and however large that is.
 func TestShortLivedProcessesAreNamed(t *testing.T) {
+	needHostPIDs(t)
 	client, server := newWire(t)
 	url, port := webServer(t, server)
 	counter := openFor(t, Options{Mode: EBPF})
@@ -116,6 +114,7 @@ func TestShortLivedProcessesAreNamed(t *testing.T) {
 
 // An environment beyond what is copied is read in /proc while the process is there.
 func TestLargeEnvironment(t *testing.T) {
+	needHostPIDs(t)
 	client, server := newWire(t)
 	counter := openFor(t, Options{Mode: EBPF})
 	l := server.listen("tcp4", addrPort(serverIPv4, 0))
@@ -135,6 +134,8 @@ func TestLargeEnvironment(t *testing.T) {
 
 // A process that executes another program is another one from then on.
 func TestExecution(t *testing.T) {
+	needHostPIDs(t)
+	needProgram(t, "bash", "curl")
 	client, server := newWire(t)
 	url, port := webServer(t, server)
 	counter := openFor(t, Options{Mode: EBPF})
@@ -180,6 +181,7 @@ func (ns *namespace) holds(env []string, l net.Listener) (end func()) {
 
 // A process that is older than the counter, and gone before the tally.
 func TestOlderProcessIsNamed(t *testing.T) {
+	needHostPIDs(t)
 	client, server := newWire(t)
 	l := server.listen("tcp4", addrPort(serverIPv4, 1080)) // the lower port is the server's
 	go exchange(l, 0)
@@ -198,9 +200,7 @@ func TestOlderProcessIsNamed(t *testing.T) {
 
 // nginx writes its title over its environment, after it has begun to listen.
 func TestOverwrittenEnvironment(t *testing.T) {
-	if _, err := exec.LookPath("nginx"); err != nil {
-		t.Skip(err)
-	}
+	needProgram(t, "nginx", "curl")
 	client, server := newWire(t)
 	counter := openFor(t, Options{Mode: EBPF})
 	dir := t.TempDir()
@@ -239,9 +239,10 @@ func TestHostileProcess(t *testing.T) {
 	url, port := webServer(t, server)
 	counter := openFor(t, Options{Mode: EBPF})
 	dir := t.TempDir()
+	needProgram(t, "curl")
 	curl, err := exec.LookPath("curl")
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	const comm, service = "c\n|#,\x01\xff\x1b[2J", "s\nx:1|c|#a:b,\x01\xff\x1b[2J"
 	evil := filepath.Join(dir, comm)

@@ -32,11 +32,7 @@ http {
 // nginx's own log is the truth about its connections and bytes; wrk closes them in its own ways.
 func TestNginxAccessLog(t *testing.T) {
 	needPrivilege(t)
-	for _, program := range []string{"nginx", "wrk"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skip(err)
-		}
-	}
+	needProgram(t, "nginx", "wrk")
 	for name, header := range map[string]string{"keep-alive": "keep-alive", "short connections": "close"} {
 		t.Run(name, func(t *testing.T) {
 			client, server := newWire(t)

@@ -27,6 +27,7 @@ func (ns *namespace) listenerFile(l net.Listener) *os.File {
 
 // Several processes accept from one inherited listener. The owner is who began to listen.
 func TestInheritedListener(t *testing.T) {
+	needHostPIDs(t)
 	client, server := newWire(t)
 	counter := openFor(t, Options{Mode: EBPF})
 	l := server.listen("tcp4", addrPort(serverIPv4, 0))
@@ -88,6 +89,7 @@ func TestReusePort(t *testing.T) {
 
 // A process that is gone before the tally is still known, and what it sent is counted.
 func TestProcessDeath(t *testing.T) {
+	needHostPIDs(t)
 	client, server := newWire(t)
 	counter := openFor(t, Options{Mode: EBPF})
 	l := server.listen("tcp4", addrPort(serverIPv4, 0))
