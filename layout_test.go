@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,12 +21,12 @@ var layout = []struct {
 	modules string
 }{
 	{".", "cli", ""},
-	{"cli", "api/answer config daemon doctor flows record", "github.com/spf13/cobra golang.org/x/term"},
+	{"cli", "api/answer config daemon doctor flows internal/environ record", "github.com/spf13/cobra golang.org/x/term"},
 	{"daemon", "api collector config flowmetric flows forward forward/dogstatsd forward/series forward/spool metric networks record store", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"doctor", "collector config flowmetric flows metric", "github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"api", "api/answer record", "golang.org/x/net"},
 	{"api/answer", "", ""},
-	{"config", "metric networks", "github.com/kelseyhightower/envconfig github.com/robfig/cron/v3"},
+	{"config", "metric networks", "github.com/robfig/cron/v3"},
 	{"bpf", "", "github.com/cilium/ebpf"},
 	{"dns", "record", "golang.org/x/net"},
 	{"flows", "bpf dns record", "github.com/cilium/ebpf github.com/vishvananda/netlink golang.org/x/sys"},
@@ -33,11 +35,12 @@ var layout = []struct {
 	{"networks", "metric", "github.com/gaissmai/bart"},
 	{"collector", "metric", ""},
 	{"forward", "forward/spool metric", ""},
-	{"forward/dogstatsd", "forward metric", "github.com/DataDog/datadog-go/v5"},
+	{"forward/dogstatsd", "forward internal/environ metric", "github.com/DataDog/datadog-go/v5"},
 	{"forward/series", "forward metric", ""},
 	{"forward/spool", "metric", ""},
 	{"metric", "", ""},
 	{"record", "", ""},
+	{"internal/environ", "", ""},
 
 	// For tests and generation only; no package above imports these.
 	{"forward/forwardtest", "forward metric", ""},
@@ -79,6 +82,26 @@ func TestLayout(t *testing.T) {
 	}
 }
 
+// TestEnvironmentIsSetInOnePlace lets internal/environ alone change the environment of the process.
+func TestEnvironmentIsSetInOnePlace(t *testing.T) {
+	for _, p := range listPackages(t) {
+		if relative(p.ImportPath) == "internal/environ" {
+			continue
+		}
+		for _, name := range p.GoFiles {
+			text, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, call := range []string{"Setenv(", "Unsetenv(", "Clearenv("} {
+				if strings.Contains(string(text), call) {
+					t.Errorf("%s/%s calls %s...): only internal/environ changes the environment", p.ImportPath, name, call)
+				}
+			}
+		}
+	}
+}
+
 func relative(importPath string) string {
 	if importPath == module {
 		return "."
@@ -87,14 +110,14 @@ func relative(importPath string) string {
 }
 
 type listedPackage struct {
-	ImportPath string
-	Imports    []string
+	ImportPath, Dir  string
+	Imports, GoFiles []string
 }
 
 // listPackages asks the go command for every package of this module.
 func listPackages(t *testing.T) []listedPackage {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
+	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,Imports,GoFiles", "./...")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

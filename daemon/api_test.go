@@ -97,8 +97,8 @@ func newAPI(t *testing.T, c *fakeCounter, s *fakeStore, change func(*config.Conf
 			if err != nil {
 				t.Fatal(err)
 			}
-			cfg.FlowsSchedule = schedule
-			cfg.API = config.API{Address: config.Address{Network: "tcp", Target: "127.0.0.1:0"}, Loopback: true}
+			cfg.Flows.Schedule = schedule
+			cfg.API = config.API{Listen: config.Address{Network: "tcp", Target: "127.0.0.1:0"}, Loopback: true}
 			if change != nil {
 				change(cfg)
 			}
@@ -157,7 +157,7 @@ func TestQueriesSeeThePresent(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, s := &fakeCounter{}, &fakeStore{}
-	f := newAPI(t, c, s, func(cfg *config.Config) { cfg.NetworksFile = networks })
+	f := newAPI(t, c, s, func(cfg *config.Config) { cfg.Flows.NetworksFile = networks })
 	stop := f.run()
 	base := "http://" + f.address(t)
 	groupBy := url.Values{"group_by": {"client_service,server_team,server_name,client_host"}}
@@ -286,12 +286,12 @@ func TestStartFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	f := newAPI(t, &fakeCounter{}, &fakeStore{}, func(cfg *config.Config) { cfg.API.Address.Target = l.Addr().String() })
+	f := newAPI(t, &fakeCounter{}, &fakeStore{}, func(cfg *config.Config) { cfg.API.Listen.Target = l.Addr().String() })
 	if err := f.daemon.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "open the API: listen tcp "+l.Addr().String()) {
 		t.Errorf("got %v", err)
 	}
 	l.Close()
-	f = newAPI(t, &fakeCounter{}, nil, func(cfg *config.Config) { cfg.API.Address.Target = l.Addr().String() })
+	f = newAPI(t, &fakeCounter{}, nil, func(cfg *config.Config) { cfg.API.Listen.Target = l.Addr().String() })
 	f.daemon.openStore = func(config.Config, *slog.Logger) (recordStore, error) { return nil, errors.New("open store: in use") }
 	if err := f.daemon.Run(context.Background()); err == nil || err.Error() != "open store: in use" {
 		t.Errorf("got %v", err)

@@ -78,15 +78,15 @@ func New(cfg config.Config, log *slog.Logger, o Options) (*Daemon, error) {
 		}
 		sinks = append(sinks, s)
 	}
-	options := forward.Options{SpoolLimits: spool.Limits{MaxBytes: cfg.SpoolMaxBytes, MaxAge: cfg.SpoolMaxAge}}
-	if cfg.SpoolMaxBytes > 0 {
+	options := forward.Options{SpoolLimits: spool.Limits{MaxBytes: cfg.Spool.MaxBytes, MaxAge: cfg.Spool.MaxAge}}
+	if cfg.Spool.MaxBytes > 0 {
 		options.SpoolDir = filepath.Join(cfg.StateDir, "spool")
 	}
 	d := &Daemon{cfg: cfg, log: log, collector: c, openStore: o.openStore, manager: manager{log: log}}
 	if d.openStore == nil {
 		d.openStore = openStore
 	}
-	if cfg.Flows != "off" {
+	if cfg.Flows.On() {
 		if d.flows, err = newFlowTally(cfg, log, o); err != nil {
 			return nil, err
 		}
@@ -102,14 +102,14 @@ func newSink(name string, cfg config.Config, o Options) (forward.Sink, error) {
 		statsd.Tags = append([]string{"host:" + cfg.Hostname}, cfg.Tags...)
 	}
 	switch name {
-	case config.DogStatsD:
-		return dogstatsd.New(cfg.DogStatsDAddress.Network, cfg.DogStatsDAddress.Target, statsd)
-	case config.Stdout:
+	case config.SinkDogStatsD:
+		return dogstatsd.New(cfg.DogStatsD.Address.Network, cfg.DogStatsD.Address.Target, statsd)
+	case config.SinkStdout:
 		return dogstatsd.NewWriter(name, o.Stdout, statsd)
 	default:
 		return series.New(series.Options{
-			URL:       cfg.HTTPURL,
-			APIKey:    string(cfg.APIKey),
+			URL:       cfg.HTTP.URL,
+			APIKey:    string(cfg.HTTP.APIKey),
 			Host:      cfg.Hostname,
 			Tags:      cfg.Tags,
 			UserAgent: "socktally/" + o.Version,
@@ -131,14 +131,14 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	c := cron.New(cron.WithLogger(cron.DiscardLogger))
 	c.Schedule(d.cfg.Schedule, cron.FuncJob(d.tick))
-	d.log.Info("started", "schedule", d.cfg.ScheduleSpec, "scope", string(d.cfg.Scope), "forward", d.cfg.Forward)
+	d.log.Info("started", "schedule", d.cfg.Schedule.Spec, "scope", string(d.cfg.Scope), "forward", d.cfg.Forward)
 	d.tick()
 	forgetStart()
 	d.manager.watch(c)
 	d.manager.tell(sd.SdNotifyReady)
 	c.Start() // before flows, which take a moment to open and must not cost a reading
 	if d.flows != nil && d.flows.open() {
-		c.Schedule(d.cfg.FlowsSchedule, cron.FuncJob(func() { d.flows.tick(d.forwarder) }))
+		c.Schedule(d.cfg.Flows.Schedule, cron.FuncJob(func() { d.flows.tick(d.forwarder) }))
 	}
 
 	<-ctx.Done()

@@ -68,8 +68,8 @@ type flowTally struct {
 // FlowOptions returns what cfg asks of a flows.Counter. Its Flows is not "off".
 func FlowOptions(cfg config.Config) flows.Options {
 	o := flows.Options{
-		Mode: flows.Mode(cfg.Flows), Scope: flows.Host, MaxFlows: cfg.FlowsMax,
-		NoUDP: !cfg.FlowsUDP, DNSPorts: cfg.DNSPorts,
+		Mode: flows.Mode(cfg.Flows.Mode), Scope: flows.Host, MaxFlows: cfg.Flows.Max,
+		NoUDP: !cfg.Flows.UDP, DNSPorts: cfg.Flows.DNSPorts,
 	}
 	if cfg.Scope == metric.NetNS {
 		o.Scope = flows.NetNS
@@ -78,7 +78,7 @@ func FlowOptions(cfg config.Config) flows.Options {
 }
 
 func newFlowTally(cfg config.Config, log *slog.Logger, o Options) (*flowTally, error) {
-	splitter, err := flowmetric.New(flowmetric.Options{Tags: cfg.FlowTags, MaxContexts: cfg.FlowMaxContexts})
+	splitter, err := flowmetric.New(flowmetric.Options{Tags: cfg.Flows.Tags, MaxContexts: cfg.Flows.MaxContexts})
 	if err != nil {
 		return nil, err
 	}
@@ -88,10 +88,10 @@ func newFlowTally(cfg config.Config, log *slog.Logger, o Options) (*flowTally, e
 	if f.openFunc == nil {
 		f.openFunc = openFlows
 	}
-	if cfg.NetworksFile != "" {
-		table, err := networks.Load(cfg.NetworksFile)
+	if cfg.Flows.NetworksFile != "" {
+		table, err := networks.Load(cfg.Flows.NetworksFile)
 		if err != nil {
-			return nil, fmt.Errorf("read networks %s: %w", cfg.NetworksFile, err)
+			return nil, fmt.Errorf("read networks %s: %w", cfg.Flows.NetworksFile, err)
 		}
 		f.setNetworks(table)
 	}
@@ -109,7 +109,7 @@ func (f *flowTally) open() bool {
 	f.counter, f.since = counter, time.Now()
 	f.dnsSince = f.since
 	f.mu.Unlock()
-	f.log.Info("flows are counted", "source", string(counter.Source()), "schedule", f.cfg.FlowsScheduleSpec)
+	f.log.Info("flows are counted", "source", string(counter.Source()), "schedule", f.cfg.Flows.Schedule.Spec)
 	LogCoverage(f.log, counter.Coverage())
 	return true
 }
@@ -137,7 +137,7 @@ func (f *flowTally) tick(to *forward.Forwarder) {
 	defer f.ticking.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.forward(context.Background(), to, f.cfg.FlowsSchedule.Next(time.Now()))
+	f.forward(context.Background(), to, f.cfg.Flows.Schedule.Next(time.Now()))
 }
 
 // close tallies what flowed since the last tick and ends the counting.
@@ -265,7 +265,7 @@ func snakeCase(name string) string {
 // Reload reads the table of networks and the certificate of the API again. One with a fault leaves the
 // one before in use.
 func (d *Daemon) Reload() {
-	hasNetworks := d.flows != nil && d.cfg.NetworksFile != ""
+	hasNetworks := d.flows != nil && d.cfg.Flows.NetworksFile != ""
 	if !hasNetworks && d.cfg.API.TLSCert == "" {
 		d.log.Info("there is nothing to read again")
 		return
@@ -274,11 +274,11 @@ func (d *Daemon) Reload() {
 	if !hasNetworks {
 		return
 	}
-	table, err := networks.Load(d.cfg.NetworksFile)
+	table, err := networks.Load(d.cfg.Flows.NetworksFile)
 	if err != nil {
-		d.log.Warn("networks stay as they were", "file", d.cfg.NetworksFile, "error", oneLine(err))
+		d.log.Warn("networks stay as they were", "file", d.cfg.Flows.NetworksFile, "error", oneLine(err))
 		return
 	}
 	d.flows.setNetworks(table)
-	d.log.Info("networks are read again", "file", d.cfg.NetworksFile, "networks", table.Len())
+	d.log.Info("networks are read again", "file", d.cfg.Flows.NetworksFile, "networks", table.Len())
 }

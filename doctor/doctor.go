@@ -89,7 +89,7 @@ func (e *examination) find(check string, state State, text, remedy string) {
 	e.findings = append(e.findings, Finding{check, state, text, remedy})
 }
 
-func (e *examination) flowsOn() bool { return e.Config.Flows != "off" }
+func (e *examination) flowsOn() bool { return e.Config.Flows.On() }
 
 // ofProcess is a path below the process that is looked at.
 func (e *examination) ofProcess(name string) string {

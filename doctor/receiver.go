@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"time"
@@ -21,11 +22,11 @@ const patience = 5 * time.Second
 func (e *examination) receivers(ctx context.Context) {
 	for _, sink := range e.Config.Forward {
 		switch {
-		case sink == config.HTTP:
+		case sink == config.SinkHTTP:
 			e.intake(ctx)
-		case sink == config.Stdout:
+		case sink == config.SinkStdout:
 			e.ok("receiver", "the standard output")
-		case e.Config.DogStatsDAddress.Network == "udp":
+		case e.Config.DogStatsD.Address.Network == "udp":
 			e.udp(ctx)
 		default:
 			e.socket(ctx)
@@ -35,7 +36,7 @@ func (e *examination) receivers(ctx context.Context) {
 
 // socket connects to a unix socket of the kind that the address names, or of either.
 func (e *examination) socket(ctx context.Context) {
-	address := e.Config.DogStatsDAddress
+	address := e.Config.DogStatsD.Address
 	kinds := map[string][]string{"unixgram": {"unixgram"}, "unixstream": {"unix"}, "unix": {"unixgram", "unix"}}[address.Network]
 	var err error
 	for _, kind := range kinds {
@@ -52,7 +53,7 @@ func (e *examination) socket(ctx context.Context) {
 
 // udp looks for a socket of this host at the receiver's address, as UDP itself does not answer.
 func (e *examination) udp(ctx context.Context) {
-	address := e.Config.DogStatsDAddress
+	address := e.Config.DogStatsD.Address
 	remote, err := resolve(ctx, address.Target)
 	if err != nil {
 		e.find("receiver", Bad, fmt.Sprintf("%v: %v", address, err), "correct DD_AGENT_HOST or DD_DOGSTATSD_URL")
@@ -130,15 +131,23 @@ func local(a netip.Addr) bool {
 	})
 }
 
+// proxyOfProcess is what HTTPS_PROXY of another process says. That of the own would be taken otherwise.
+func (e *examination) proxyOfProcess(r *http.Request) (*url.URL, error) {
+	if r.URL.Scheme != "https" || e.Config.HTTP.Proxy == "" {
+		return nil, nil
+	}
+	return url.Parse(string(e.Config.HTTP.Proxy))
+}
+
 // intake asks the intake whether it is there, and shows it the key only in a probe.
 func (e *examination) intake(ctx context.Context) {
-	key := string(e.Config.APIKey)
+	key := string(e.Config.HTTP.APIKey)
 	if !e.Probe {
 		key = ""
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, e.Config.HTTPURL+"/api/v1/validate", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, e.Config.HTTP.URL+"/api/v1/validate", nil)
 	if err != nil {
 		e.find("receiver", Bad, err.Error(), "correct SOCKTALLY_HTTP_URL")
 		return
@@ -146,15 +155,20 @@ func (e *examination) intake(ctx context.Context) {
 	if key != "" {
 		request.Header.Set("DD-API-KEY", key)
 	}
-	answer, err := http.DefaultTransport.RoundTrip(request) // it follows no redirect with the key
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	defer transport.CloseIdleConnections()
+	if e.Process != "self" {
+		transport.Proxy = e.proxyOfProcess
+	}
+	answer, err := transport.RoundTrip(request) // it follows no redirect with the key
 	if err != nil {
-		e.find("receiver", Bad, fmt.Sprintf("%s: %v", e.Config.HTTPURL, err), "let this host reach it, or set SOCKTALLY_HTTP_URL, DD_SITE or HTTPS_PROXY")
+		e.find("receiver", Bad, fmt.Sprintf("%s: %v", e.Config.HTTP.URL, err), "let this host reach it, or set SOCKTALLY_HTTP_URL, DD_SITE or HTTPS_PROXY")
 		return
 	}
 	answer.Body.Close()
-	e.ok("receiver", e.Config.HTTPURL+" answers")
+	e.ok("receiver", e.Config.HTTP.URL+" answers")
 	switch {
-	case e.Config.APIKey == "":
+	case e.Config.HTTP.APIKey == "":
 		e.ok("key", "none: SOCKTALLY_HTTP_URL needs none, as far as socktally knows")
 	case !e.Probe:
 		e.ok("key", "set; --probe tries it")

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"github.com/DataDog/datadog-go/v5/statsd"
 
 	"socktally/forward"
+	"socktally/internal/environ"
 	"socktally/metric"
 )
 
@@ -72,7 +72,11 @@ func (s *Sink) open(c payloadWriter, size int, o Options) error {
 	s.tags = o.Tags
 	s.wire = &wire{to: c}
 	// The client would put these on every line, and a flow's line has those of the flow's owner.
-	defer hideVariables("DD_ENV", "DD_SERVICE", "DD_VERSION")()
+	restore, err := environ.Set(map[string]string{"DD_ENV": "", "DD_SERVICE": "", "DD_VERSION": ""})
+	if err != nil {
+		return fmt.Errorf("make DogStatsD client: %w", err)
+	}
+	defer restore()
 	client, err := statsd.NewWithWriter(s.wire,
 		statsd.WithMaxBytesPerPayload(size),
 		// One worker keeps the order of samples, by which a lost payload is told apart.
@@ -99,22 +103,6 @@ const sendTimeout = 2 * time.Second
 // queuedPayloads is how many payloads the client holds before it drops some. Send flushes well
 // before that.
 const queuedPayloads = 64
-
-// hideVariables takes variables out of the environment until the function that it returns is called.
-func hideVariables(names ...string) (restore func()) {
-	hidden := map[string]string{}
-	for _, name := range names {
-		if value, set := os.LookupEnv(name); set {
-			hidden[name] = value
-			os.Unsetenv(name)
-		}
-	}
-	return func() {
-		for name, value := range hidden {
-			os.Setenv(name, value)
-		}
-	}
-}
 
 // Name implements forward.Sink.
 func (s *Sink) Name() string { return s.name }
