@@ -22,8 +22,8 @@ var layout = []struct {
 }{
 	{".", "cli", ""},
 	{"cli", "api/answer config daemon doctor flows internal/environ record", "github.com/spf13/cobra golang.org/x/term"},
-	{"daemon", "api collector config flowmetric flows forward forward/dogstatsd forward/series forward/spool metric networks record store", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3 golang.org/x/sys"},
-	{"doctor", "collector config flowmetric flows metric", "github.com/robfig/cron/v3 golang.org/x/sys"},
+	{"daemon", "api collector config flowmetric flows forward forward/sinks forward/spool metric networks record store", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3 golang.org/x/sys"},
+	{"doctor", "collector config flowmetric flows forward/sinks internal/finding metric", "github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"api", "api/answer record", "golang.org/x/net"},
 	{"api/answer", "", ""},
 	{"config", "metric networks", "github.com/robfig/cron/v3"},
@@ -35,12 +35,14 @@ var layout = []struct {
 	{"networks", "metric", "github.com/gaissmai/bart"},
 	{"collector", "metric", ""},
 	{"forward", "forward/spool metric", ""},
-	{"forward/dogstatsd", "forward internal/environ metric", "github.com/DataDog/datadog-go/v5"},
-	{"forward/series", "forward metric", ""},
+	{"forward/dogstatsd", "forward internal/environ internal/finding metric", "github.com/DataDog/datadog-go/v5"},
+	{"forward/series", "forward internal/finding metric", ""},
+	{"forward/sinks", "config forward forward/dogstatsd forward/series internal/finding", ""},
 	{"forward/spool", "metric", ""},
 	{"metric", "", ""},
 	{"record", "", ""},
 	{"internal/environ", "", ""},
+	{"internal/finding", "", ""},
 
 	// For tests and generation only; no package above imports these.
 	{"forward/forwardtest", "forward metric", ""},

@@ -197,7 +197,7 @@ type settings struct {
 // flags adds the flags of a command that forwards.
 func (s *settings) flags(cmd *cobra.Command) {
 	s.envFileFlag(cmd)
-	cmd.Flags().StringVar(&s.forward, "forward", "", "comma list of dogstatsd, http, stdout; wins over SOCKTALLY_FORWARD")
+	cmd.Flags().StringVar(&s.forward, "forward", "", config.SinkList()+"; wins over SOCKTALLY_FORWARD")
 }
 
 func (s *settings) envFileFlag(cmd *cobra.Command) {
@@ -230,7 +230,7 @@ func ownEnvironment(path string, mustExist bool) (config.Environment, error) {
 func (s *settings) check(env config.Environment) (config.Config, error) {
 	if s.cmd.Flags().Changed("forward") {
 		if s.forward == "" {
-			return config.Config{}, usageError{errors.New("--forward is empty: want a comma list of dogstatsd, http, stdout")}
+			return config.Config{}, usageError{errors.New("--forward is empty: want a " + config.SinkList())}
 		}
 		env["SOCKTALLY_FORWARD"] = s.forward
 	}

@@ -20,13 +20,6 @@ import (
 	"socktally/metric"
 )
 
-// The sinks that SOCKTALLY_FORWARD can name.
-const (
-	SinkDogStatsD = "dogstatsd"
-	SinkHTTP      = "http"
-	SinkStdout    = "stdout"
-)
-
 // Config is what the environment asks for, checked.
 type Config struct {
 	// Forward names the sinks, each once, in the order given.
@@ -154,7 +147,6 @@ func (c *checker) hidden(name, want string) {
 func (c *checker) config() Config {
 	cfg := Config{
 		Schedule:      c.schedule("SOCKTALLY_SCHEDULE"),
-		Forward:       c.forward(),
 		Scope:         metric.Scope(c.oneOf("SOCKTALLY_SCOPE", string(metric.Host), string(metric.NetNS))),
 		Flows:         c.flows(),
 		Tags:          c.tags(),
@@ -171,12 +163,7 @@ func (c *checker) config() Config {
 	if !cfg.Flows.On() && c.given("SOCKTALLY_LISTEN") != "" {
 		cfg.Warnings = append(cfg.Warnings, "with SOCKTALLY_FLOWS=off the API at SOCKTALLY_LISTEN learns nothing new")
 	}
-	if slices.Contains(cfg.Forward, SinkDogStatsD) {
-		cfg.DogStatsD = c.dogStatsD()
-	}
-	if slices.Contains(cfg.Forward, SinkHTTP) {
-		cfg.HTTP = c.http()
-	}
+	c.forward(&cfg)
 	c.origin("DD_ENTITY_ID")
 	c.origin("DD_EXTERNAL_ENV")
 	return cfg
@@ -213,25 +200,6 @@ func (c *checker) origin(name string) {
 	if strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) || r == '|' }) {
 		c.fault(name, value, "want printable characters and no |")
 	}
-}
-
-// forward returns the sinks of the list, or none and one fault.
-func (c *checker) forward() []string {
-	var sinks []string
-	list := c.value("SOCKTALLY_FORWARD")
-	for name := range strings.SplitSeq(list, ",") {
-		name = strings.TrimSpace(name)
-		switch {
-		case name != SinkDogStatsD && name != SinkHTTP && name != SinkStdout:
-			c.fault("SOCKTALLY_FORWARD", list, "unknown sink %q: want a comma list of %s, %s, %s", name, SinkDogStatsD, SinkHTTP, SinkStdout)
-			return nil
-		case slices.Contains(sinks, name):
-			c.fault("SOCKTALLY_FORWARD", list, "sink %s is named twice", name)
-			return nil
-		}
-		sinks = append(sinks, name)
-	}
-	return sinks
 }
 
 // tags merges DD_TAGS, SOCKTALLY_TAGS and the three tags that have a variable of their own. As with

@@ -23,7 +23,7 @@ func TestLoadDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Config{
-		Forward:  []string{SinkDogStatsD},
+		Forward:  []string{"dogstatsd"},
 		Schedule: Schedule{Spec: "@every 15s", Schedule: cfg.Schedule.Schedule},
 		Scope:    metric.Host,
 		Flows: Flows{
@@ -88,7 +88,7 @@ func TestLoadEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Config{
-		Forward:  []string{SinkStdout, SinkHTTP, SinkDogStatsD},
+		Forward:  []string{"stdout", "http", "dogstatsd"},
 		Schedule: Schedule{Spec: "CRON_TZ=UTC */10 * * * * *", Schedule: cfg.Schedule.Schedule},
 		Scope:    metric.NetNS,
 		Flows: Flows{

@@ -16,7 +16,7 @@ type Variable struct {
 // documentation.
 func Variables() []Variable {
 	return []Variable{
-		{"SOCKTALLY_FORWARD", "dogstatsd", "where samples go: a comma list of dogstatsd, http, stdout"},
+		{"SOCKTALLY_FORWARD", "dogstatsd", "where samples go: a " + SinkList()},
 		{"SOCKTALLY_SCHEDULE", "@every 15s", "cron spec of the readings: 5 fields, or 6 with seconds first, or @every 15s; CRON_TZ=zone may precede it"},
 		{"SOCKTALLY_SCOPE", "host", "host: all fields; netns: only those of the own network namespace, for a sidecar"},
 		{"SOCKTALLY_FLOWS", "auto", "how flows are counted: ebpf, sockdiag, auto for the first of them that this host allows, or off"},

@@ -20,8 +20,7 @@ import (
 	"socktally/config"
 	"socktally/flows"
 	"socktally/forward"
-	"socktally/forward/dogstatsd"
-	"socktally/forward/series"
+	"socktally/forward/sinks"
 	"socktally/forward/spool"
 	"socktally/metric"
 )
@@ -70,13 +69,9 @@ func New(cfg config.Config, log *slog.Logger, o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	var sinks []forward.Sink
-	for _, name := range cfg.Forward {
-		s, err := newSink(name, cfg, o)
-		if err != nil {
-			return nil, fmt.Errorf("open sink %s: %w", name, err)
-		}
-		sinks = append(sinks, s)
+	receivers, err := openSinks(cfg, sinks.Program{Stdout: o.Stdout, Version: o.Version})
+	if err != nil {
+		return nil, err
 	}
 	options := forward.Options{SpoolLimits: spool.Limits{MaxBytes: cfg.Spool.MaxBytes, MaxAge: cfg.Spool.MaxAge}}
 	if cfg.Spool.MaxBytes > 0 {
@@ -91,30 +86,24 @@ func New(cfg config.Config, log *slog.Logger, o Options) (*Daemon, error) {
 			return nil, err
 		}
 	}
-	d.forwarder = forward.New(log, options, sinks...)
+	d.forwarder = forward.New(log, options, receivers...)
 	return d, nil
 }
 
-func newSink(name string, cfg config.Config, o Options) (forward.Sink, error) {
-	statsd := dogstatsd.Options{Tags: cfg.Tags}
-	if cfg.HostnameGiven {
-		// Else the Agent that receives a sample adds its own host.
-		statsd.Tags = append([]string{"host:" + cfg.Hostname}, cfg.Tags...)
+func openSinks(cfg config.Config, program sinks.Program) ([]forward.Sink, error) {
+	var all []forward.Sink
+	for _, name := range cfg.Forward {
+		sink, err := sinks.Lookup(name)
+		if err != nil {
+			return nil, err
+		}
+		opened, err := sink.Open(cfg, program)
+		if err != nil {
+			return nil, fmt.Errorf("open sink %s: %w", name, err)
+		}
+		all = append(all, opened)
 	}
-	switch name {
-	case config.SinkDogStatsD:
-		return dogstatsd.New(cfg.DogStatsD.Address.Network, cfg.DogStatsD.Address.Target, statsd)
-	case config.SinkStdout:
-		return dogstatsd.NewWriter(name, o.Stdout, statsd)
-	default:
-		return series.New(series.Options{
-			URL:       cfg.HTTP.URL,
-			APIKey:    string(cfg.HTTP.APIKey),
-			Host:      cfg.Hostname,
-			Tags:      cfg.Tags,
-			UserAgent: "socktally/" + o.Version,
-		}), nil
-	}
+	return all, nil
 }
 
 // Run takes the first reading at once and then one on each tick of the schedule, until ctx ends, and

@@ -57,7 +57,7 @@ func options(t *testing.T, changed map[string]string) Options {
 		t.Fatal(err)
 	}
 	return Options{Proc: root + "/proc", Sys: root + "/sys", Process: "self", Now: now, Config: config.Config{
-		Forward: []string{config.SinkStdout}, Scope: metric.Host, Schedule: schedule, Flows: config.Flows{Mode: "auto", Schedule: schedule},
+		Forward: []string{"stdout"}, Scope: metric.Host, Schedule: schedule, Flows: config.Flows{Mode: "auto", Schedule: schedule},
 		StateDir: root + "/state", Spool: config.Spool{MaxBytes: 1 << 20, MaxAge: time.Hour},
 	}}
 }
@@ -150,7 +150,7 @@ func find(findings []Finding, check string) string {
 
 func TestSpoolIsShown(t *testing.T) {
 	o := options(t, nil)
-	o.Config.Forward = []string{config.SinkHTTP}
+	o.Config.Forward = []string{"http"}
 	o.Config.HTTP.URL = "http://127.0.0.1:1"
 	if got := find(Examine(context.Background(), o), "spool"); !strings.HasPrefix(got, "ok http: 1 files of 9 bytes wait, at most 1048576 bytes and 1h0m0s") {
 		t.Errorf("got %q", got)
@@ -161,7 +161,7 @@ func TestSpoolIsShown(t *testing.T) {
 func TestUDPReceiver(t *testing.T) {
 	o := options(t, nil)
 	o.Proc = "/proc"
-	o.Config.Forward = []string{config.SinkDogStatsD}
+	o.Config.Forward = []string{"dogstatsd"}
 	for _, at := range []string{"127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"} {
 		c, err := net.ListenPacket("udp", at)
 		if err != nil {
@@ -217,7 +217,7 @@ func TestUDPReceiver(t *testing.T) {
 
 func TestUnixReceiver(t *testing.T) {
 	o := options(t, nil)
-	o.Config.Forward = []string{config.SinkDogStatsD}
+	o.Config.Forward = []string{"dogstatsd"}
 	for _, kind := range []string{"unixgram", "unix"} {
 		path := filepath.Join(t.TempDir(), "s")
 		o.Config.DogStatsD.Address = config.Address{Network: "unix", Target: path}
@@ -268,7 +268,7 @@ func TestKey(t *testing.T) {
 			shown, answer = nil, test.answer
 			o := options(t, nil)
 			o.Config.Flows.Mode = "off"
-			o.Config.Forward = []string{config.SinkHTTP}
+			o.Config.Forward = []string{"http"}
 			o.Config.HTTP.URL, o.Config.HTTP.APIKey, o.Probe = intake.URL, config.Secret(test.key), test.probe
 			findings := Examine(context.Background(), o)
 			if got := find(findings, "key"); !strings.HasPrefix(got, test.want) {
@@ -284,7 +284,7 @@ func TestKey(t *testing.T) {
 	}
 	intake.Close()
 	o := options(t, nil)
-	o.Config.Forward, o.Config.HTTP.URL, o.Config.HTTP.APIKey = []string{config.SinkHTTP}, intake.URL, secret
+	o.Config.Forward, o.Config.HTTP.URL, o.Config.HTTP.APIKey = []string{"http"}, intake.URL, secret
 	if got := find(Examine(context.Background(), o), "receiver"); !strings.HasPrefix(got, "bad "+intake.URL) {
 		t.Errorf("got %q", got)
 	}
@@ -303,42 +303,12 @@ func TestProxyOfAnotherProcess(t *testing.T) {
 		o := options(t, nil)
 		o.Process = process
 		o.Config.Flows.Mode = "off"
-		o.Config.Forward = []string{config.SinkHTTP}
+		o.Config.Forward = []string{"http"}
 		// A loopback address, which net/http asks without a proxy whatever the environment of the test says.
 		o.Config.HTTP = config.HTTP{URL: "https://127.0.0.1:1", Proxy: config.Secret(proxy.URL)}
 		Examine(context.Background(), o)
 		if len(asked) != want || want > 0 && asked[0] != "CONNECT 127.0.0.1:1" {
 			t.Errorf("%s: the proxy was asked for %q, want %d requests", process, asked, want)
 		}
-	}
-}
-
-func FuzzParseUDP(f *testing.F) {
-	f.Add("  sl  local_address\n 3014: 0100007F:1FBD 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 15212 2 0000000000000000 7\n")
-	f.Add("  sl\n 3014: 00000000000000000000000001000000:1FBD 0 07 0:0 00:0 0 0 0 15212 2 0 0\n")
-	f.Add("\n x")
-	f.Fuzz(func(t *testing.T, text string) {
-		sockets, err := parseUDP(strings.NewReader(text))
-		if err != nil {
-			return
-		}
-		for _, s := range sockets {
-			if !s.local.Addr().IsValid() {
-				t.Errorf("%+v has no address", s)
-			}
-		}
-	})
-}
-
-func TestParseUDP(t *testing.T) {
-	text, err := os.ReadFile("/proc/self/net/udp")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := parseUDP(strings.NewReader(string(text))); err != nil {
-		t.Errorf("this machine's own: %v", err)
-	}
-	if _, err := parseUDP(strings.NewReader("heading\n 1: 0100007F:1FBD 0 07\n")); err == nil || !strings.Contains(err.Error(), "line 2") {
-		t.Errorf("a line that is cut: %v", err)
 	}
 }
