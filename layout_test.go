@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ var layout = []struct {
 }{
 	{".", "cli", ""},
 	{"cli", "api/answer config daemon doctor flows internal/environ record", "github.com/spf13/cobra golang.org/x/term"},
-	{"daemon", "api collector config flowmetric flows forward forward/sinks forward/spool metric networks record store", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3 golang.org/x/sys"},
+	{"daemon", "api collector config flowmetric flows forward forward/sinks forward/spool internal/clock metric networks record store", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"doctor", "collector config flowmetric flows forward/sinks internal/finding metric", "github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"api", "api/answer record", "golang.org/x/net"},
 	{"api/answer", "", ""},
@@ -31,22 +32,24 @@ var layout = []struct {
 	{"dns", "record", "golang.org/x/net"},
 	{"flows", "bpf dns record", "github.com/cilium/ebpf github.com/vishvananda/netlink golang.org/x/sys"},
 	{"flowmetric", "metric record", ""},
-	{"store", "record", "modernc.org/sqlite"},
+	{"store", "internal/clock record", "modernc.org/sqlite"},
 	{"networks", "metric", "github.com/gaissmai/bart"},
 	{"collector", "metric", ""},
-	{"forward", "forward/spool metric", ""},
-	{"forward/dogstatsd", "forward internal/environ internal/finding metric", "github.com/DataDog/datadog-go/v5"},
-	{"forward/series", "forward internal/finding metric", ""},
-	{"forward/sinks", "config forward forward/dogstatsd forward/series internal/finding", ""},
+	{"forward", "forward/spool internal/clock metric", ""},
+	{"forward/dogstatsd", "forward internal/clock internal/environ internal/finding metric", "github.com/DataDog/datadog-go/v5"},
+	{"forward/series", "forward internal/clock internal/finding metric", ""},
+	{"forward/sinks", "config forward forward/dogstatsd forward/series internal/clock internal/finding", ""},
 	{"forward/spool", "metric", ""},
 	{"metric", "", ""},
 	{"record", "", ""},
+	{"internal/clock", "", ""},
 	{"internal/environ", "", ""},
 	{"internal/finding", "", ""},
 
 	// For tests and generation only; no package above imports these.
 	{"forward/forwardtest", "forward metric", ""},
 	{"internal/bench", "", ""},
+	{"internal/clock/clocktest", "internal/clock", ""},
 	{"internal/gendocs", "cli config metric", "github.com/spf13/cobra github.com/spf13/pflag"},
 }
 
@@ -86,8 +89,24 @@ func TestLayout(t *testing.T) {
 
 // TestEnvironmentIsSetInOnePlace lets internal/environ alone change the environment of the process.
 func TestEnvironmentIsSetInOnePlace(t *testing.T) {
+	calls := regexp.MustCompile(`\b(Setenv|Unsetenv|Clearenv)\(`)
+	noneOf(t, calls, func(path string) bool { return path != "internal/environ" })
+}
+
+// TestTimeIsToldByTheClock keeps what a test is to have a time of its own for from asking the machine.
+func TestTimeIsToldByTheClock(t *testing.T) {
+	calls := regexp.MustCompile(`\btime\.(Now|Since|Until|Sleep|After|AfterFunc|Tick|NewTicker|NewTimer)\b`)
+	noneOf(t, calls, func(path string) bool {
+		first, _, _ := strings.Cut(path, "/")
+		return slices.Contains([]string{"daemon", "forward", "store"}, first) && path != "forward/forwardtest"
+	})
+}
+
+// noneOf fails for each place in the code of the packages in question that matches calls.
+func noneOf(t *testing.T, calls *regexp.Regexp, in func(path string) bool) {
+	t.Helper()
 	for _, p := range listPackages(t) {
-		if relative(p.ImportPath) == "internal/environ" {
+		if !in(relative(p.ImportPath)) {
 			continue
 		}
 		for _, name := range p.GoFiles {
@@ -95,10 +114,8 @@ func TestEnvironmentIsSetInOnePlace(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, call := range []string{"Setenv(", "Unsetenv(", "Clearenv("} {
-				if strings.Contains(string(text), call) {
-					t.Errorf("%s/%s calls %s...): only internal/environ changes the environment", p.ImportPath, name, call)
-				}
+			for _, found := range calls.FindAllString(string(text), -1) {
+				t.Errorf("%s/%s has %s", relative(p.ImportPath), name, found)
 			}
 		}
 	}

@@ -67,7 +67,7 @@ func (d *Daemon) openAPI() (*readAPI, error) {
 	if a.listener, err = api.Listen(a.cfg.Listen.Network, a.cfg.Listen.Target); err != nil {
 		return nil, fmt.Errorf("open the API: %w", err)
 	}
-	if a.store, err = d.openStore(d.cfg, d.log); err != nil {
+	if a.store, err = d.openStore(d.cfg, d.log, d.clock); err != nil {
 		_ = a.listener.Close()
 		return nil, err
 	}

@@ -22,6 +22,7 @@ import (
 	"socktally/forward"
 	"socktally/forward/sinks"
 	"socktally/forward/spool"
+	"socktally/internal/clock"
 	"socktally/metric"
 )
 
@@ -40,20 +41,24 @@ type Options struct {
 	Stdout io.Writer
 	// Version names this build.
 	Version string
+	// Clock tells the time of readings and tallies, the machine's if nil. The schedules, which a library keeps,
+	// go by the machine's.
+	Clock clock.Clock
 
-	openFlows func(flows.Options) (flowCounter, error)               // flows.Open if nil
-	openStore func(config.Config, *slog.Logger) (recordStore, error) // openStore if nil
+	openFlows func(flows.Options) (flowCounter, error)                            // flows.Open if nil
+	openStore func(config.Config, *slog.Logger, clock.Clock) (recordStore, error) // openStore if nil
 }
 
 // Daemon reads and forwards. It is made by New and used by one call of Run or Once.
 type Daemon struct {
 	cfg       config.Config
 	log       *slog.Logger
+	clock     clock.Clock
 	collector *collector.Collector
 	forwarder *forward.Forwarder
 	flows     *flowTally              // nil where flows are off
 	api       atomic.Pointer[readAPI] // nil where there is none, and before Run
-	openStore func(config.Config, *slog.Logger) (recordStore, error)
+	openStore func(config.Config, *slog.Logger, clock.Clock) (recordStore, error)
 	manager   manager
 
 	mu      sync.Mutex
@@ -65,19 +70,20 @@ func New(cfg config.Config, log *slog.Logger, o Options) (*Daemon, error) {
 	if o.ProcRoot == "" {
 		o.ProcRoot = "/proc"
 	}
+	o.Clock = clock.OrSystem(o.Clock)
 	c, err := collector.New(o.ProcRoot, cfg.Scope)
 	if err != nil {
 		return nil, err
 	}
-	receivers, err := openSinks(cfg, sinks.Program{Stdout: o.Stdout, Version: o.Version})
+	receivers, err := openSinks(cfg, sinks.Program{Stdout: o.Stdout, Version: o.Version, Clock: o.Clock})
 	if err != nil {
 		return nil, err
 	}
-	options := forward.Options{SpoolLimits: spool.Limits{MaxBytes: cfg.Spool.MaxBytes, MaxAge: cfg.Spool.MaxAge}}
+	options := forward.Options{Clock: o.Clock, SpoolLimits: spool.Limits{MaxBytes: cfg.Spool.MaxBytes, MaxAge: cfg.Spool.MaxAge}}
 	if cfg.Spool.MaxBytes > 0 {
 		options.SpoolDir = filepath.Join(cfg.StateDir, "spool")
 	}
-	d := &Daemon{cfg: cfg, log: log, collector: c, openStore: o.openStore, manager: manager{log: log}}
+	d := &Daemon{cfg: cfg, log: log, clock: o.Clock, collector: c, openStore: o.openStore, manager: manager{log: log, clock: o.Clock}}
 	if d.openStore == nil {
 		d.openStore = openStore
 	}
@@ -132,7 +138,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 	<-ctx.Done()
 	d.manager.tell(sd.SdNotifyStopping)
-	begin := time.Now()
+	begin := d.clock.Monotonic()
 	stopped := make(chan []forward.Summary, 1)
 	go func() {
 		<-c.Stop().Done()
@@ -147,13 +153,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 	case all := <-stopped:
 		for _, s := range all {
 			d.log.Info("stopped", "sink", s.Sink, "sent", s.Sent, "dropped", s.Dropped+s.Expired+s.Evicted,
-				"spooled", s.Spooled, "replayed", s.Replayed, "took", time.Since(begin).Round(time.Millisecond).String())
+				"spooled", s.Spooled, "replayed", s.Replayed, "took", (d.clock.Monotonic() - begin).Round(time.Millisecond).String())
 		}
 		if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 			return err // of the API, which ended by itself
 		}
 		return nil
-	case <-time.After(stopTimeout):
+	case <-d.clock.After(stopTimeout):
 		return fmt.Errorf("stop: a reading or a sink still hangs after %v, and what was on its way to it is lost", stopTimeout)
 	}
 }
@@ -165,15 +171,15 @@ func (d *Daemon) tick() {
 		return
 	}
 	defer d.mu.Unlock()
-	now := time.Now()
-	defer d.manager.begin(now)()
+	now := d.clock.Now()
+	defer d.manager.begin()()
 	d.read(now, d.cfg.Schedule.Next(now))
 }
 
 // Once takes one reading and waits until it is delivered or kept on disk. The error names each sink
 // for which neither succeeded, and what could not be read.
 func (d *Daemon) Once() error {
-	now := time.Now()
+	now := d.clock.Now()
 	errs := []error{d.read(now, now.Add(onceTimeout))}
 	for _, s := range d.forwarder.Close(onceTimeout) {
 		if s.Expired+s.Evicted > 0 {
@@ -190,9 +196,10 @@ func (d *Daemon) Once() error {
 // read takes a reading and queues it for delivery by the deadline. What could not be read is
 // returned, counted, and logged when it changes.
 func (d *Daemon) read(now, deadline time.Time) error {
+	begin := d.clock.Monotonic()
 	samples, err := d.collector.Read(now)
 	samples = append(samples, metric.Sample{
-		Name: metric.ReadingDuration, Kind: metric.Gauge, Time: now, Value: time.Since(now).Seconds(),
+		Name: metric.ReadingDuration, Kind: metric.Gauge, Time: now, Value: (d.clock.Monotonic() - begin).Seconds(),
 	})
 	d.forwarder.Count(metric.Readings, 1)
 	if err != nil {

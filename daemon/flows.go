@@ -15,6 +15,7 @@ import (
 	"socktally/flowmetric"
 	"socktally/flows"
 	"socktally/forward"
+	"socktally/internal/clock"
 	"socktally/metric"
 	"socktally/networks"
 	"socktally/record"
@@ -45,6 +46,7 @@ func openFlows(o flows.Options) (flowCounter, error) {
 type flowTally struct {
 	cfg      config.Config
 	log      *slog.Logger
+	clock    clock.Clock
 	options  flows.Options
 	openFunc func(flows.Options) (flowCounter, error)
 	splitter *flowmetric.Splitter
@@ -55,14 +57,14 @@ type flowTally struct {
 
 	mu      sync.Mutex  // held during a tally
 	counter flowCounter // nil before flows are open, and after
-	since   time.Time   // the end of the last tally whose metrics were forwarded
-	// dnsSince is what since is, for DNS.
-	dnsSince time.Time
-	fresh    time.Time // the end of the last tally that succeeded
-	losses   flows.Losses
-	tally    trouble
-	dns      trouble
-	losing   bool
+	// Of monotonic time: the end of the last tally whose metrics were forwarded, the same for DNS, and the end of
+	// the last tally that succeeded.
+	since, dnsSince, fresh time.Duration
+
+	losses flows.Losses
+	tally  trouble
+	dns    trouble
+	losing bool
 }
 
 // FlowOptions returns what cfg asks of a flows.Counter. Its Flows is not "off".
@@ -82,7 +84,7 @@ func newFlowTally(cfg config.Config, log *slog.Logger, o Options) (*flowTally, e
 	if err != nil {
 		return nil, err
 	}
-	f := &flowTally{cfg: cfg, log: log, openFunc: o.openFlows, splitter: splitter}
+	f := &flowTally{cfg: cfg, log: log, clock: o.Clock, openFunc: o.openFlows, splitter: splitter}
 	f.options = FlowOptions(cfg)
 	f.options.Proc = o.ProcRoot
 	if f.openFunc == nil {
@@ -106,8 +108,9 @@ func (f *flowTally) open() bool {
 		return false
 	}
 	f.mu.Lock()
-	f.counter, f.since = counter, time.Now()
+	f.counter, f.since = counter, f.clock.Monotonic()
 	f.dnsSince = f.since
+	f.fresh = f.since - refreshAfter // there was none
 	f.mu.Unlock()
 	f.log.Info("flows are counted", "source", string(counter.Source()), "schedule", f.cfg.Flows.Schedule.Spec)
 	LogCoverage(f.log, counter.Coverage())
@@ -137,7 +140,7 @@ func (f *flowTally) tick(to *forward.Forwarder) {
 	defer f.ticking.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.forward(context.Background(), to, f.cfg.Flows.Schedule.Next(time.Now()))
+	f.forward(context.Background(), to, f.cfg.Flows.Schedule.Next(f.clock.Now()))
 }
 
 // close tallies what flowed since the last tick and ends the counting.
@@ -149,7 +152,7 @@ func (f *flowTally) close(to *forward.Forwarder) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lastTally)
 	defer cancel()
-	f.forward(ctx, to, time.Now().Add(lastTally))
+	f.forward(ctx, to, f.clock.Now().Add(lastTally))
 	if err := f.counter.Close(); err != nil {
 		f.log.Warn("closing the flow counter failed", "error", err)
 	}
@@ -159,23 +162,23 @@ func (f *flowTally) close(to *forward.Forwarder) {
 // forward queues the metrics of one tally for delivery by the deadline. After an error the next tally
 // has the counts that this one could not read, and covers the time of both.
 func (f *flowTally) forward(ctx context.Context, to *forward.Forwarder, deadline time.Time) {
-	begin := time.Now()
+	begin := f.clock.Monotonic()
 	to.Count(metric.FlowTallies, 1)
 	records, queries, err := f.take(ctx)
-	now := time.Now()
+	now, end := f.clock.Now(), f.clock.Monotonic()
 	if err != nil {
 		to.Count(metric.FlowTalliesFailed, 1)
 		return
 	}
-	samples := f.splitter.Samples(records, now, now.Sub(f.since))
-	f.since = now
-	if ofDNS := f.splitter.DNSSamples(queries, now, now.Sub(f.dnsSince)); ofDNS != nil {
+	samples := f.splitter.Samples(records, now, end-f.since)
+	f.since = end
+	if ofDNS := f.splitter.DNSSamples(queries, now, end-f.dnsSince); ofDNS != nil {
 		samples = append(samples, ofDNS...)
-		f.dnsSince = now
+		f.dnsSince = end
 	}
 	f.countLosses(to)
 	samples = append(samples, metric.Sample{
-		Name: metric.FlowTallyDuration, Kind: metric.Gauge, Time: now, Value: time.Since(begin).Seconds(),
+		Name: metric.FlowTallyDuration, Kind: metric.Gauge, Time: now, Value: (f.clock.Monotonic() - begin).Seconds(),
 	})
 	samples = append(samples, f.api.samples(to, now)...)
 	to.Forward(samples, now, deadline)
@@ -191,10 +194,10 @@ func (f *flowTally) take(ctx context.Context) ([]record.Flow, []record.DNS, erro
 	}
 	queries, err := f.counter.TallyDNS(ctx)
 	f.dns.log(f.log, err, "DNS could not be tallied", "DNS is tallied again")
-	f.fresh = time.Now()
+	f.fresh = f.clock.Monotonic()
 	if f.api != nil {
 		kept, keptQueries := f.nameRemotes(records, queries)
-		f.api.add(f.fresh, kept, keptQueries)
+		f.api.add(f.clock.Now(), kept, keptQueries)
 	}
 	return records, queries, nil
 }
@@ -211,7 +214,7 @@ const (
 func (f *flowTally) refresh(ctx context.Context) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.counter == nil || time.Since(f.fresh) < refreshAfter || f.splitter.Held() > maxHeld {
+	if f.counter == nil || f.clock.Monotonic()-f.fresh < refreshAfter || f.splitter.Held() > maxHeld {
 		return
 	}
 	if records, queries, err := f.take(ctx); err == nil {

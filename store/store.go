@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"socktally/internal/clock"
 	"socktally/record"
 	"sync"
 	"syscall"
@@ -44,6 +45,7 @@ type Options struct {
 	// and are counted. 0 is no bound.
 	MaxBytes int64
 	Log      *slog.Logger // nil logs nothing
+	Clock    clock.Clock  // the machine's if nil
 }
 
 // Store keeps records. It is safe for concurrent use.
@@ -75,6 +77,7 @@ func Open(o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	o.Clock = clock.OrSystem(o.Clock)
 	s := &Store{options: o, previous: notYet, unlock: func() {}}
 	if o.Path == "" {
 		s.options.MaxBytes = memoryBytes

@@ -18,6 +18,7 @@ import (
 	"github.com/DataDog/datadog-go/v5/statsd"
 
 	"socktally/forward"
+	"socktally/internal/clock"
 	"socktally/internal/environ"
 	"socktally/metric"
 )
@@ -36,7 +37,8 @@ const freshFor = 10 * time.Second
 // Options are the settings that all constructors share.
 type Options struct {
 	// Tags are added to every sample.
-	Tags []string
+	Tags  []string
+	Clock clock.Clock // the machine's if nil
 }
 
 // Sink sends samples to one DogStatsD receiver.
@@ -46,6 +48,7 @@ type Sink struct {
 	acknowledged bool
 	paced        bool // whoever receives drops what comes too fast, and nobody is told
 	tags         []string
+	clock        clock.Clock
 	client       *statsd.Client
 	wire         *wire
 }
@@ -69,7 +72,7 @@ func NewWriter(name string, w io.Writer, o Options) (*Sink, error) {
 
 // open makes the client, which writes payloads of at most size bytes to c.
 func (s *Sink) open(c payloadWriter, size int, o Options) error {
-	s.tags = o.Tags
+	s.tags, s.clock = o.Tags, clock.OrSystem(o.Clock)
 	s.wire = &wire{to: c}
 	// The client would put these on every line, and a flow's line has those of the flow's owner.
 	restore, err := environ.Set(map[string]string{"DD_ENV": "", "DD_SERVICE": "", "DD_VERSION": ""})
@@ -134,14 +137,16 @@ func (s *Sink) pause(ctx context.Context, flushes int) {
 	}
 	select {
 	case <-ctx.Done():
-	case <-time.After(burstPause):
+	case <-s.clock.After(burstPause):
 	}
 }
 
 // Send implements forward.Sink. A UDP receiver that is down is noticed where the kernel is told so,
 // which for one on this host is at once.
 func (s *Sink) Send(ctx context.Context, samples []metric.Sample) []forward.Loss {
-	s.wire.begin(ctx)
+	bounded, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	s.wire.begin(bounded)
 	var losses []forward.Loss
 	var queued []metric.Sample
 	flush := func() {
@@ -152,7 +157,7 @@ func (s *Sink) Send(ctx context.Context, samples []metric.Sample) []forward.Loss
 		}
 		queued = queued[:0]
 	}
-	now := time.Now()
+	now := s.clock.Now()
 	for i, sample := range samples {
 		if err := s.put(sample, now); err != nil {
 			losses = append(losses, loss([]metric.Sample{sample}, err))
@@ -214,10 +219,7 @@ type payload struct {
 }
 
 func (w *wire) begin(ctx context.Context) {
-	w.deadline = time.Now().Add(sendTimeout)
-	if d, ok := ctx.Deadline(); ok && d.Before(w.deadline) {
-		w.deadline = d
-	}
+	w.deadline, _ = ctx.Deadline()
 	w.payloads = w.payloads[:0]
 	w.err = nil
 }

@@ -14,6 +14,7 @@ import (
 	"socktally/forward"
 	"socktally/forward/dogstatsd"
 	"socktally/forward/series"
+	"socktally/internal/clock"
 	"socktally/internal/finding"
 )
 
@@ -33,6 +34,7 @@ type Program struct {
 	Stdout io.Writer
 	// Version names this build.
 	Version string
+	Clock   clock.Clock // the machine's if nil
 }
 
 // Probing is how receivers are probed.
@@ -66,16 +68,16 @@ func Lookup(name string) (Sink, error) {
 	return Sink{}, fmt.Errorf("unknown sink %q: want one of %s", name, strings.Join(known, ", "))
 }
 
-func openDogStatsD(cfg config.Config, _ Program) (forward.Sink, error) {
-	return dogstatsd.New(cfg.DogStatsD.Address.Network, cfg.DogStatsD.Address.Target, dogStatsDOptions(cfg))
+func openDogStatsD(cfg config.Config, p Program) (forward.Sink, error) {
+	return dogstatsd.New(cfg.DogStatsD.Address.Network, cfg.DogStatsD.Address.Target, dogStatsDOptions(cfg, p))
 }
 
 func openStdout(cfg config.Config, p Program) (forward.Sink, error) {
-	return dogstatsd.NewWriter("stdout", p.Stdout, dogStatsDOptions(cfg))
+	return dogstatsd.NewWriter("stdout", p.Stdout, dogStatsDOptions(cfg, p))
 }
 
-func dogStatsDOptions(cfg config.Config) dogstatsd.Options {
-	o := dogstatsd.Options{Tags: cfg.Tags}
+func dogStatsDOptions(cfg config.Config, p Program) dogstatsd.Options {
+	o := dogstatsd.Options{Tags: cfg.Tags, Clock: p.Clock}
 	if cfg.HostnameGiven {
 		// Else the Agent that receives a sample adds its own host.
 		o.Tags = append([]string{"host:" + cfg.Hostname}, cfg.Tags...)
@@ -102,6 +104,7 @@ func seriesOptions(cfg config.Config, p Program) series.Options {
 		Host:      cfg.Hostname,
 		Tags:      cfg.Tags,
 		UserAgent: "socktally/" + p.Version,
+		Clock:     p.Clock,
 	}
 }
 
