@@ -8,6 +8,8 @@
 // the product's dependencies. Run it with make integration, or here with go test -count=1: Go does
 // not see that the product changed and would show an old result.
 //
+// The folder programs holds the list of packages in .ci/run to what is called.
+//
 // Tests of exact socket counts need root, for a network namespace in which nothing else runs; they
 // skip without it. With SOCKTALLY_TEST_PRIVILEGED=1 they fail instead. The flag -soak is how long
 // the soak test lasts.
