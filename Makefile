@@ -13,7 +13,7 @@ MODULES = . internal/integration
 # commits after v1.2.0 are 1.2.0+3.gHASH and later, and without a tag it is 0~HASH, before all.
 PACKAGE_VERSION ?= $(shell echo '$(VERSION)' | sed -E 's/^v//; s/^[^0-9]|^[0-9a-f]{7,}/0~&/; s/-([0-9]+)-g/+\1.g/; s/-dirty/+dirty/; s/-/~/; s/-/./g')
 
-.PHONY: build build-all package lint-packages image test integration lint generate generate-bpf bench bench-flows bench-api ci clean
+.PHONY: build build-all package lint-packages image test integration lint generate generate-bpf bench bench-build bench-flows bench-api ci clean
 
 build:
 	$(BUILD) -o bin/socktally .
@@ -72,6 +72,10 @@ RUNS ?= 200
 bench: build
 	go run ./internal/bench -idle $(IDLE) -runs $(RUNS)
 
+# A build with empty caches, and what each module adds to the binary.
+bench-build: build
+	go run ./internal/bench -build
+
 # The same for flows: transfer rates with the tracer, with peers and without; time in the kernel;
 # memory. Root, a kernel with BTF, iperf3; pmacct and softflowd if they are to be compared.
 bench-flows:
@@ -88,7 +92,7 @@ generate-bpf:
 lint:
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w $$unformatted" >&2; exit 1; }
 	for m in $(MODULES); do (cd $$m && go mod tidy -diff && go vet ./... && $(STATICCHECK) ./...) || exit 1; done
-	shellcheck .ci/run $$(git ls-files '*.sh')
+	shellcheck .ci/run .ci/cold-start $$(git ls-files '*.sh')
 
 # Installs what it needs with apt-get, as root.
 ci:

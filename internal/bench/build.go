@@ -61,9 +61,9 @@ func withEmptyCache(args ...string) (seconds, resident float64, err error) {
 	return seconds, float64(usage.Maxrss) * 1024, nil
 }
 
-// modules prints how much of the binary is of each module: the code and the constants that the linker
-// names after its packages, and the tables of the runtime in proportion to the code.
-func modules() error {
+// modules prints how much of the binary is of each module: what the linker names after its packages, code
+// and constants, and of the rest, the tables of the runtime, the same share.
+func modules(binary string) error {
 	dir, err := os.MkdirTemp("", "socktally-bench-")
 	if err != nil {
 		return err
@@ -75,6 +75,10 @@ func modules() error {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%v: %w\n%s", build.Args, err, out)
 	}
+	file, err := os.Stat(binary) // the other has names in it
+	if err != nil {
+		return err
+	}
 	owner, err := packageModules()
 	if err != nil {
 		return err
@@ -83,7 +87,7 @@ func modules() error {
 	if err != nil {
 		return fmt.Errorf("go tool nm: %w", err)
 	}
-	sizes := map[string]float64{}
+	sizes, named := map[string]float64{}, 0.0
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Fields(line) // address, size, kind, name
 		if len(fields) < 4 || !strings.Contains("TtRrDd", fields[2]) {
@@ -95,10 +99,11 @@ func modules() error {
 		}
 		if module := owner[symbolPackage(fields[3])]; module != "" && n < 1<<24 { // no array of zeros
 			sizes[module] += n
+			named += n
 		}
 	}
 	for _, module := range slices.SortedFunc(maps.Keys(sizes), func(a, b string) int { return int(sizes[b] - sizes[a]) }) {
-		fmt.Printf("%-50s %8.2f MB\n", module, sizes[module]/1e6)
+		fmt.Printf("of %.1f MB, %-46s %6.2f MB\n", float64(file.Size())/1e6, module, sizes[module]/named*float64(file.Size())/1e6)
 	}
 	return nil
 }

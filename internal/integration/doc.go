@@ -4,8 +4,10 @@
 // systemd, and the image runs under docker and podman. Expected values come from the tests' own reading of
 // /proc.
 //
-// It is a module of its own, so that the receivers, which are tools in its go.mod, add nothing to
-// the product's dependencies. Run it with make integration, or here with go test -count=1: Go does
+// In the folder official, Datadog's own client judges every payload and every answer.
+//
+// It is a module of its own, so that the receivers, which are tools in its go.mod, and that client add
+// nothing to the product's dependencies. Run it with make integration, or here with go test -count=1: Go does
 // not see that the product changed and would show an old result.
 //
 // The folder programs holds the list of packages in .ci/run to what is called.
