@@ -40,4 +40,6 @@ func (s system) Monotonic() time.Duration { return time.Since(s.began) }
 
 func (system) After(d time.Duration) <-chan time.Time { return time.After(d) }
 
-func (system) AfterFunc(d time.Duration, f func()) (stop func() bool) { return time.AfterFunc(d, f).Stop }
+func (system) AfterFunc(d time.Duration, f func()) (stop func() bool) {
+	return time.AfterFunc(d, f).Stop
+}
