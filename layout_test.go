@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -19,9 +22,9 @@ var layout = []struct {
 	modules string
 }{
 	{".", "cli", ""},
-	{"cli", "api/answer config daemon doctor flows flows/coverage record", "github.com/spf13/cobra golang.org/x/term"},
-	{"daemon", "api collector config flowmetric flows flows/coverage flows/networks forward forward/dogstatsd forward/series forward/spool metric record store", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3 golang.org/x/sys"},
-	{"doctor", "collector config flowmetric flows internal/host metric", "github.com/robfig/cron/v3 golang.org/x/sys"},
+	{"cli", "api/answer config daemon doctor flows flows/coverage internal/environ record", "github.com/spf13/cobra golang.org/x/term"},
+	{"daemon", "api collector config flowmetric flows flows/coverage flows/networks forward forward/sinks forward/spool internal/clock metric record store", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3 golang.org/x/sys"},
+	{"doctor", "collector config flowmetric flows forward/sinks internal/finding internal/host metric", "github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"api", "api/answer record", "golang.org/x/net"},
 	{"api/answer", "", ""},
 	{"config", "flows/networks metric", "github.com/kelseyhightower/envconfig github.com/robfig/cron/v3"},
@@ -34,22 +37,27 @@ var layout = []struct {
 	{"flows/dns", "internal/lru record", "golang.org/x/net"},
 	{"flows", "flows/coverage flows/dns flows/end flows/process flows/sockdiag flows/trace internal/lru record", ""},
 	{"flowmetric", "metric record", ""},
-	{"store", "internal/filelock record", "modernc.org/sqlite"},
+	{"store", "internal/clock internal/filelock record", "modernc.org/sqlite"},
 	{"flows/networks", "metric", "github.com/gaissmai/bart"},
 	{"collector", "metric", "github.com/prometheus/procfs"},
-	{"forward", "forward/spool metric", ""},
-	{"forward/dogstatsd", "forward metric", "github.com/DataDog/datadog-go/v5"},
-	{"forward/series", "forward metric", ""},
+	{"forward", "forward/spool internal/clock metric", ""},
+	{"forward/dogstatsd", "forward internal/clock internal/environ internal/finding metric", "github.com/DataDog/datadog-go/v5"},
+	{"forward/series", "forward internal/clock internal/finding metric", ""},
+	{"forward/sinks", "config forward forward/dogstatsd forward/series internal/clock internal/finding", ""},
 	{"forward/spool", "internal/filelock metric", ""},
 	{"metric", "", ""},
 	{"record", "", ""},
-	{"internal/host", "", "golang.org/x/sys"},
+	{"internal/clock", "", ""},
+	{"internal/environ", "", ""},
 	{"internal/filelock", "", "golang.org/x/sys"},
+	{"internal/finding", "", ""},
+	{"internal/host", "", "golang.org/x/sys"},
 	{"internal/lru", "", ""},
 
 	// For tests and generation only; no package above imports these.
 	{"forward/forwardtest", "forward metric", ""},
 	{"internal/bench", "", ""},
+	{"internal/clock/clocktest", "internal/clock", ""},
 	{"internal/gendocs", "cli config metric", "github.com/spf13/cobra github.com/spf13/pflag"},
 }
 
@@ -87,6 +95,40 @@ func TestLayout(t *testing.T) {
 	}
 }
 
+// TestEnvironmentIsSetInOnePlace lets internal/environ alone change the environment of the process.
+func TestEnvironmentIsSetInOnePlace(t *testing.T) {
+	calls := regexp.MustCompile(`\b(Setenv|Unsetenv|Clearenv)\(`)
+	noneOf(t, calls, func(path string) bool { return path != "internal/environ" })
+}
+
+// TestTimeIsToldByTheClock keeps what a test is to have a time of its own for from asking the machine.
+func TestTimeIsToldByTheClock(t *testing.T) {
+	calls := regexp.MustCompile(`\btime\.(Now|Since|Until|Sleep|After|AfterFunc|Tick|NewTicker|NewTimer)\b`)
+	noneOf(t, calls, func(path string) bool {
+		first, _, _ := strings.Cut(path, "/")
+		return slices.Contains([]string{"daemon", "forward", "store"}, first) && path != "forward/forwardtest"
+	})
+}
+
+// noneOf fails for each place in the code of the packages in question that matches calls.
+func noneOf(t *testing.T, calls *regexp.Regexp, in func(path string) bool) {
+	t.Helper()
+	for _, p := range listPackages(t) {
+		if !in(relative(p.ImportPath)) {
+			continue
+		}
+		for _, name := range p.GoFiles {
+			text, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, found := range calls.FindAllString(string(text), -1) {
+				t.Errorf("%s/%s has %s", relative(p.ImportPath), name, found)
+			}
+		}
+	}
+}
+
 func relative(importPath string) string {
 	if importPath == module {
 		return "."
@@ -95,14 +137,14 @@ func relative(importPath string) string {
 }
 
 type listedPackage struct {
-	ImportPath string
-	Imports    []string
+	ImportPath, Dir  string
+	Imports, GoFiles []string
 }
 
 // listPackages asks the go command for every package of this module.
 func listPackages(t *testing.T) []listedPackage {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
+	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,Imports,GoFiles", "./...")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -17,6 +17,7 @@ import (
 
 	"socktally/config"
 	"socktally/daemon"
+	"socktally/internal/environ"
 )
 
 // Exit codes.
@@ -153,7 +154,7 @@ func newOnce(stdout, stderr io.Writer, version string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			cfg.Flows = "off" // one reading has none
+			cfg.Flows.Mode = "off" // one reading has none
 			// Cron mails whatever is printed, and a reading that is kept on disk is a success.
 			d, err := newDaemon(cfg, stdout, stderr, version, slog.LevelError)
 			if err != nil {
@@ -196,7 +197,7 @@ type settings struct {
 // flags adds the flags of a command that forwards.
 func (s *settings) flags(cmd *cobra.Command) {
 	s.envFileFlag(cmd)
-	cmd.Flags().StringVar(&s.forward, "forward", "", "comma list of dogstatsd, http, stdout; wins over SOCKTALLY_FORWARD")
+	cmd.Flags().StringVar(&s.forward, "forward", "", config.SinkList()+"; wins over SOCKTALLY_FORWARD")
 }
 
 func (s *settings) envFileFlag(cmd *cobra.Command) {
@@ -204,41 +205,62 @@ func (s *settings) envFileFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.envFile, "env-file", config.DefaultEnvFile, "file of NAME=value lines; the environment wins over it")
 }
 
-// load overlays the env file and the flags and checks the result.
+// load checks the settings of this process: its flags, over its environment, over the env file.
 func (s *settings) load() (config.Config, error) {
-	if err := config.OverlayEnvFile(s.envFile, s.cmd.Flags().Changed("env-file")); err != nil {
-		return config.Config{}, usageError{err}
+	env, err := ownEnvironment(s.envFile, s.cmd.Flags().Changed("env-file"))
+	if err != nil {
+		return config.Config{}, err
 	}
-	overrides := config.Overrides{}
+	return s.check(env)
+}
+
+// ownEnvironment returns the environment of this process over the env file at path, which may be absent unless
+// mustExist. What only the file has is set in the process too, for the libraries that read it there.
+func ownEnvironment(path string, mustExist bool) (config.Environment, error) {
+	env, err := config.OwnEnvironment()
+	if err != nil {
+		return env, err
+	}
+	file, err := config.ReadEnvFile(path, mustExist)
+	if err != nil {
+		return env, usageError{err}
+	}
+	_, err = environ.Set(env.Complete(file))
+	return env, err
+}
+
+// check checks what the flags say over env.
+func (s *settings) check(env config.Environment) (config.Config, error) {
 	if s.cmd.Flags().Changed("forward") {
 		if s.forward == "" {
-			return config.Config{}, usageError{errors.New("--forward is empty: want a comma list of dogstatsd, http, stdout")}
+			return config.Config{}, usageError{errors.New("--forward is empty: want a " + config.SinkList())}
 		}
-		overrides["SOCKTALLY_FORWARD"] = s.forward
+		env["SOCKTALLY_FORWARD"] = s.forward
 	}
 	if s.listen != "" {
-		overrides["SOCKTALLY_LISTEN"] = s.listen
+		env["SOCKTALLY_LISTEN"] = s.listen
 	}
-	cfg, err := config.Load(overrides)
+	cfg, err := config.Load(env.Lookup)
 	if err != nil {
 		return cfg, usageError{fmt.Errorf("bad configuration:\n%w", err)}
 	}
+	cfg.Warnings = append(cfg.Warnings, env.Warnings()...)
 	return cfg, nil
 }
 
 // newDaemon makes the daemon that cfg asks for. It logs nothing below level.
 func newDaemon(cfg config.Config, stdout, stderr io.Writer, version string, level slog.Level) (*daemon.Daemon, error) {
-	log := newLogger(stderr, cfg, max(cfg.LogLevel, level))
+	log := newLogger(stderr, cfg, max(cfg.Log.Level, level))
 	return daemon.New(cfg, log, daemon.Options{Stdout: stdout, Version: version})
 }
 
 // newLogger makes the logger that cfg asks for, at level, and says what is odd about cfg.
 func newLogger(w io.Writer, cfg config.Config, level slog.Level) *slog.Logger {
 	var threshold slog.LevelVar
-	threshold.Set(cfg.LogLevel)
+	threshold.Set(cfg.Log.Level)
 	options := &slog.HandlerOptions{Level: &threshold}
 	var handler slog.Handler = slog.NewTextHandler(w, options)
-	if cfg.LogFormat == "json" {
+	if cfg.Log.Format == "json" {
 		handler = slog.NewJSONHandler(w, options)
 	}
 	log := slog.New(handler)

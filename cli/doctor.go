@@ -64,14 +64,11 @@ func newDoctor(stdout io.Writer) *cobra.Command {
 }
 
 func (o *doctorOptions) run(stdout io.Writer) error {
-	process := "self"
+	process, load := "self", o.settings.load
 	if o.pid > 0 {
-		process = strconv.Itoa(o.pid)
-		if err := adoptEnvironment(process); err != nil {
-			return err
-		}
+		process, load = strconv.Itoa(o.pid), o.loadOfProcess
 	}
-	cfg, err := o.settings.load()
+	cfg, err := load()
 	if err != nil {
 		return err
 	}
@@ -79,7 +76,7 @@ func (o *doctorOptions) run(stdout io.Writer) error {
 		Proc: "/proc", Sys: "/sys", Process: process, Config: cfg,
 		Attach: o.pid == 0, Probe: o.probe, Interval: o.interval, Now: time.Now(),
 	}
-	if cfg.Flows != "off" {
+	if cfg.Flows.On() {
 		examine.Flows = daemon.FlowOptions(cfg)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -94,26 +91,19 @@ func (o *doctorOptions) run(stdout io.Writer) error {
 	return nil
 }
 
-// adoptEnvironment takes over the settings in the environment of another process.
-func adoptEnvironment(process string) error {
-	text, err := os.ReadFile(filepath.Join("/proc", process, "environ"))
+// loadOfProcess checks the settings of the process with the id --pid: its environment over the env file.
+func (o *doctorOptions) loadOfProcess() (config.Config, error) {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(o.pid), "environ"))
 	if err != nil {
-		return fmt.Errorf("read environment: %w", err)
+		return config.Config{}, fmt.Errorf("read environment: %w", err)
 	}
-	ours := map[string]bool{"STATE_DIRECTORY": true}
-	for _, v := range config.Variables() {
-		ours[v.Name] = true
+	env := config.ParseEnvironment(strings.Split(string(text), "\x00"))
+	file, err := config.ReadEnvFile(o.settings.envFile, o.settings.cmd.Flags().Changed("env-file"))
+	if err != nil {
+		return config.Config{}, usageError{err}
 	}
-	for entry := range strings.SplitSeq(string(text), "\x00") {
-		name, value, _ := strings.Cut(entry, "=")
-		if !ours[name] {
-			continue
-		}
-		if err := os.Setenv(name, value); err != nil {
-			return fmt.Errorf("adopt environment: %s: %w", name, err)
-		}
-	}
-	return nil
+	env.Complete(file)
+	return o.settings.check(env)
 }
 
 func printFindings(w io.Writer, findings []doctor.Finding, asJSON bool) error {

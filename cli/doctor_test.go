@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -71,10 +72,10 @@ func TestDoctor(t *testing.T) {
 func TestDoctorOfAnotherProcess(t *testing.T) {
 	other := exec.Command("sleep", "60")
 	other.Env = []string{"SOCKTALLY_SCHEDULE=@hourly", "SOCKTALLY_FLOWS=off", "SOCKTALLY_FORWARD=stdout"}
-	for _, entry := range other.Env {
-		name, _, _ := strings.Cut(entry, "=")
-		t.Setenv(name, "") // and back to what it was, after the test
-	}
+	// The own environment neither counts nor changes.
+	t.Setenv("SOCKTALLY_SCHEDULE", "@daily")
+	t.Setenv("SOCKTALLY_SCOPE", "nowhere")
+	before := os.Environ()
 	if err := other.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +99,9 @@ func TestDoctorOfAnotherProcess(t *testing.T) {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("no %q in\n%s%s", want, stdout.String(), stderr.String())
 		}
+	}
+	if after := os.Environ(); !slices.Equal(before, after) {
+		t.Errorf("the environment was\n%q\nand is\n%q", before, after)
 	}
 }
 

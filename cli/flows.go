@@ -75,13 +75,13 @@ func (o *flowsOptions) run(stdout, stderr io.Writer, live bool) error {
 	if err != nil {
 		return err
 	}
-	if cfg.Flows == "off" {
+	if !cfg.Flows.On() {
 		return usageError{errors.New("SOCKTALLY_FLOWS=\"off\": want auto, ebpf or sockdiag to see flows")}
 	}
 	switch {
-	case o.dns && !cfg.FlowsUDP:
+	case o.dns && !cfg.Flows.UDP:
 		return usageError{errors.New("SOCKTALLY_FLOWS_UDP=\"off\": want on to see DNS")}
-	case o.dns && len(cfg.DNSPorts) == 0:
+	case o.dns && len(cfg.Flows.DNSPorts) == 0:
 		return usageError{errors.New("SOCKTALLY_DNS_PORTS=\"none\": want ports to see DNS")}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -96,7 +96,7 @@ func (o *flowsOptions) run(stdout, stderr io.Writer, live bool) error {
 			return errors.New(c.String())
 		}
 	}
-	log := newLogger(stderr, cfg, cfg.LogLevel)
+	log := newLogger(stderr, cfg, cfg.Log.Level)
 	if !live {
 		logSource(log, counter)
 		defer logLosses(log, counter)

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"os/signal"
 	"strconv"
 	"strings"
@@ -86,12 +85,13 @@ type api struct {
 func (o *queryOptions) api() (api, error) {
 	given := o.cmd.Flags().Changed("env-file")
 	// The file may hold keys that are not for everybody to read.
-	if err := config.OverlayEnvFile(o.envFile, given); err != nil && (given || !errors.Is(err, fs.ErrPermission)) {
-		return api{}, usageError{err}
+	env, err := ownEnvironment(o.envFile, given)
+	if err != nil && (given || !errors.Is(err, fs.ErrPermission)) {
+		return api{}, err
 	}
 	addr, tls := o.addr, false
 	if addr == "" {
-		addr, tls = os.Getenv("SOCKTALLY_LISTEN"), os.Getenv("SOCKTALLY_TLS_CERT") != ""
+		addr, tls = env["SOCKTALLY_LISTEN"], env["SOCKTALLY_TLS_CERT"] != ""
 	}
 	if addr == "" {
 		addr = defaultAPI
@@ -106,7 +106,7 @@ func (o *queryOptions) api() (api, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		}
 	}
-	key, _, _ := strings.Cut(os.Getenv("SOCKTALLY_API_KEYS"), ",")
+	key, _, _ := strings.Cut(env["SOCKTALLY_API_KEYS"], ",")
 	return api{base: base, key: strings.TrimSpace(key), client: &http.Client{Transport: transport, Timeout: queryTimeout}}, nil
 }
 

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -16,59 +17,78 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/robfig/cron/v3"
-
 	"socktally/metric"
-)
-
-// The sinks that SOCKTALLY_FORWARD can name.
-const (
-	DogStatsD = "dogstatsd"
-	HTTP      = "http"
-	Stdout    = "stdout"
 )
 
 // Config is what the environment asks for, checked.
 type Config struct {
 	// Forward names the sinks, each once, in the order given.
-	Forward []string
-	// ScheduleSpec is the cron spec as written, Schedule its meaning.
-	ScheduleSpec string
-	Schedule     cron.Schedule
-	Scope        metric.Scope
-	// Flows is auto, ebpf, sockdiag or off. FlowsMax is how many flows an interval tells apart.
-	Flows    string
-	FlowsMax int
-	// FlowsUDP says whether UDP is counted too, and with it DNS at DNSPorts, which is not nil.
-	FlowsUDP          bool
-	DNSPorts          []uint16
-	FlowsScheduleSpec string
-	FlowsSchedule     cron.Schedule
-	// FlowTags are what the metrics of flows are split by, each once and known to metric.KnownFlowTag;
-	// FlowMaxContexts is how many combinations of them an interval has at most.
-	FlowTags        []string
-	FlowMaxContexts int
-	// NetworksFile is a file that networks.Load can read, "" for none.
-	NetworksFile string
+	Forward  []string
+	Schedule Schedule
+	Scope    metric.Scope
+	Flows    Flows
 	// Tags are those of every sample, "key:value", without repetition.
 	Tags []string
 	// Hostname is never empty; HostnameGiven says that it was set by hand.
 	Hostname      string
 	HostnameGiven bool
-	// DogStatsDAddress is where the sink dogstatsd sends to.
-	DogStatsDAddress Address
-	// HTTPURL is the base URL of the intake, without a slash at its end.
-	HTTPURL string
-	APIKey  Secret
-	// StateDir is an absolute path. SpoolMaxBytes 0 means that nothing is kept.
-	StateDir      string
-	SpoolMaxBytes int64
-	SpoolMaxAge   time.Duration
-	API           API
-	LogLevel      slog.Level
-	LogFormat     string
+	DogStatsD     DogStatsD
+	HTTP          HTTP
+	// StateDir is an absolute path.
+	StateDir string
+	Spool    Spool
+	API      API
+	Log      Log
 	// Warnings are faults that do not stop a start, each one sentence.
 	Warnings []string
+}
+
+// Flows is how flows are counted and what becomes of them.
+type Flows struct {
+	// Mode is auto, ebpf, sockdiag or off.
+	Mode string
+	// Max is how many flows an interval tells apart.
+	Max int
+	// UDP says whether UDP is counted too, and with it DNS at DNSPorts, which is not nil.
+	UDP      bool
+	DNSPorts []uint16
+	Schedule Schedule
+	// Tags are what the metrics of flows are split by, each once and known to metric.KnownFlowTag;
+	// MaxContexts is how many combinations of them an interval has at most.
+	Tags        []string
+	MaxContexts int
+	// NetworksFile is a file that networks.Load can read, "" for none.
+	NetworksFile string
+}
+
+// On says whether flows are counted.
+func (f Flows) On() bool { return f.Mode != "off" }
+
+// DogStatsD is where the sink dogstatsd sends to.
+type DogStatsD struct {
+	Address Address
+}
+
+// HTTP is where the sink http sends to.
+type HTTP struct {
+	// URL is the base URL of the intake, without a slash at its end.
+	URL    string
+	APIKey Secret
+	// Proxy is what HTTPS_PROXY says, "" for none. It may hold a password. net/http reads that variable of its own
+	// process by itself; this is for who looks at the settings of another.
+	Proxy Secret
+}
+
+// Spool bounds what waits for a sink. MaxBytes 0 means that nothing is kept.
+type Spool struct {
+	MaxBytes int64
+	MaxAge   time.Duration
+}
+
+// Log is what is logged, and how: Format is text or json.
+type Log struct {
+	Level  slog.Level
+	Format string
 }
 
 // Secret is a string that formatting, logging and encoding do not reveal. Convert it to string for
@@ -86,96 +106,87 @@ func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 // MarshalText implements encoding.TextMarshaler, which encoding/json and slog's handlers ask.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// Overrides are settings that stand above the environment, by the name of their variable.
-type Overrides map[string]string
-
-// Load reads the environment of the process under overrides and checks it. The error joins one
-// error for each fault; each names the variable, its value unless it is secret, and what is accepted.
-func Load(overrides Overrides) (Config, error) {
-	for name, value := range overrides {
-		if err := os.Setenv(name, value); err != nil {
-			return Config{}, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	v, err := readVariables()
-	if err != nil {
-		return Config{}, err
-	}
-	c := checker{now: time.Now()}
-	cfg := c.config(v)
-	for _, name := range unknownVariables() {
-		cfg.Warnings = append(cfg.Warnings, "unknown variable "+name+" has no effect")
-	}
+// Load asks lookup for each variable and checks the values. The error joins one error for each fault; each
+// names the variable, its value unless it is secret, and what is accepted.
+func Load(lookup func(name string) (value string, found bool)) (Config, error) {
+	c := checker{lookup: lookup, defaults: defaults(), now: time.Now()}
+	cfg := c.config()
 	return cfg, errors.Join(c.faults...)
 }
 
-// checker gathers the faults of all variables.
+// checker reads variables and gathers their faults.
 type checker struct {
-	now    time.Time
-	faults []error
+	lookup   func(string) (string, bool)
+	defaults map[string]string
+	now      time.Time
+	faults   []error
 }
+
+// given returns the value of a variable, "" where there is none.
+func (c *checker) given(name string) string {
+	if _, known := c.defaults[name]; !known {
+		panic("config: " + name + " is read and not in the list of variables")
+	}
+	value, _ := c.lookup(name)
+	return value
+}
+
+// value returns the value of a variable, or its default where there is none.
+func (c *checker) value(name string) string { return cmp.Or(c.given(name), c.defaults[name]) }
 
 // fault notes that the variable name cannot have value.
 func (c *checker) fault(name, value string, format string, args ...any) {
 	c.faults = append(c.faults, fmt.Errorf("%s=%q: %w", name, value, fmt.Errorf(format, args...)))
 }
 
-func (c *checker) config(v variables) Config {
-	cfg := Config{
-		ScheduleSpec: v.Schedule,
-		Schedule:     c.schedule("SOCKTALLY_SCHEDULE", v.Schedule),
-		Forward:      c.forward(v.Forward),
-		Scope:        metric.Scope(c.oneOf("SOCKTALLY_SCOPE", v.Scope, string(metric.Host), string(metric.NetNS))),
-		Flows:        c.oneOf("SOCKTALLY_FLOWS", v.Flows, "auto", "ebpf", "sockdiag", "off"),
-		FlowsMax:     c.number("SOCKTALLY_FLOWS_MAX", v.FlowsMax, 1, 1<<24),
-		FlowsUDP:     c.oneOf("SOCKTALLY_FLOWS_UDP", v.FlowsUDP, "on", "off") == "on",
-		DNSPorts:     c.dnsPorts(v.DNSPorts),
-		FlowTags:     c.flowTags(v.FlowTags),
-		NetworksFile: v.Networks,
-		Tags:         c.tags(v),
-		Hostname:     c.hostname(v.Hostname),
-		LogFormat:    c.oneOf("SOCKTALLY_LOG_FORMAT", v.LogFormat, "text", "json"),
+// hidden notes a fault of the variable name, whose value may not be shown.
+func (c *checker) hidden(name, want string) {
+	c.faults = append(c.faults, errors.New(name+": "+want+" (its value is not shown)"))
+}
 
-		StateDir:      c.stateDir(v.StateDir),
-		SpoolMaxBytes: c.bytes("SOCKTALLY_SPOOL_MAX_BYTES", v.SpoolSize),
-		SpoolMaxAge:   c.duration("SOCKTALLY_SPOOL_MAX_AGE", v.SpoolAge, time.Minute),
+func (c *checker) config() Config {
+	cfg := Config{
+		Schedule:      c.schedule("SOCKTALLY_SCHEDULE"),
+		Scope:         metric.Scope(c.oneOf("SOCKTALLY_SCOPE", string(metric.Host), string(metric.NetNS))),
+		Flows:         c.flows(),
+		Tags:          c.tags(),
+		Hostname:      c.hostname(),
+		HostnameGiven: c.given("DD_HOSTNAME") != "",
+		StateDir:      c.stateDir(),
+		Spool: Spool{
+			MaxBytes: c.bytes("SOCKTALLY_SPOOL_MAX_BYTES"),
+			MaxAge:   c.duration("SOCKTALLY_SPOOL_MAX_AGE", time.Minute),
+		},
+		API: c.api(),
+		Log: Log{Level: c.logLevel(), Format: c.oneOf("SOCKTALLY_LOG_FORMAT", "text", "json")},
 	}
-	cfg.HostnameGiven = v.Hostname != ""
-	cfg.API = c.api(v)
-	cfg.FlowsScheduleSpec, cfg.FlowsSchedule = v.FlowsTick, c.schedule("SOCKTALLY_FLOWS_SCHEDULE", v.FlowsTick)
-	cfg.FlowMaxContexts = c.number("SOCKTALLY_FLOW_MAX_CONTEXTS", v.FlowMost, 1, 1<<20)
-	if cfg.Flows != "off" {
-		c.networks(v.Networks)
-	} else if v.Listen != "" {
+	if !cfg.Flows.On() && c.given("SOCKTALLY_LISTEN") != "" {
 		cfg.Warnings = append(cfg.Warnings, "with SOCKTALLY_FLOWS=off the API at SOCKTALLY_LISTEN learns nothing new")
 	}
-	levels := []string{"debug", "info", "warn", "error"}
-	if c.oneOf("SOCKTALLY_LOG_LEVEL", v.LogLevel, levels...) != "" {
-		// The name is one that slog knows.
-		_ = cfg.LogLevel.UnmarshalText([]byte(v.LogLevel))
-	}
-	if slices.Contains(cfg.Forward, DogStatsD) {
-		cfg.DogStatsDAddress = c.dogStatsDAddress(v)
-	}
-	if slices.Contains(cfg.Forward, HTTP) {
-		cfg.HTTPURL, cfg.APIKey = c.httpURL(v), c.apiKey(v)
-		c.proxy(v.HTTPSProxy)
-	}
-	c.origin("DD_ENTITY_ID", v.EntityID)
-	c.origin("DD_EXTERNAL_ENV", v.ExternalEnv)
+	c.forward(&cfg)
+	c.origin("DD_ENTITY_ID")
+	c.origin("DD_EXTERNAL_ENV")
 	return cfg
 }
 
-func (c *checker) schedule(name, spec string) cron.Schedule {
-	s, err := ParseSchedule(spec, c.now)
+func (c *checker) schedule(name string) Schedule {
+	s, err := ParseSchedule(c.value(name), c.now)
 	if err != nil {
-		c.fault(name, spec, "%w", err)
+		c.fault(name, c.value(name), "%w", err)
 	}
 	return s
 }
 
-// oneOf returns value if it is accepted, and "" otherwise.
-func (c *checker) oneOf(name, value string, accepted ...string) string {
+func (c *checker) logLevel() (level slog.Level) {
+	if name := c.oneOf("SOCKTALLY_LOG_LEVEL", "debug", "info", "warn", "error"); name != "" {
+		_ = level.UnmarshalText([]byte(name)) // it is one that slog knows
+	}
+	return level
+}
+
+// oneOf returns the value of a variable if it is accepted, and "" otherwise.
+func (c *checker) oneOf(name string, accepted ...string) string {
+	value := c.value(name)
 	if slices.Contains(accepted, value) {
 		return value
 	}
@@ -184,51 +195,33 @@ func (c *checker) oneOf(name, value string, accepted ...string) string {
 }
 
 // origin checks what the DogStatsD client puts into each line by itself.
-func (c *checker) origin(name, value string) {
+func (c *checker) origin(name string) {
+	value := c.value(name)
 	if strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) || r == '|' }) {
 		c.fault(name, value, "want printable characters and no |")
 	}
 }
 
-// forward returns the sinks of the list, or none and one fault.
-func (c *checker) forward(list string) []string {
-	var sinks []string
-	for name := range strings.SplitSeq(list, ",") {
-		name = strings.TrimSpace(name)
-		switch {
-		case name != DogStatsD && name != HTTP && name != Stdout:
-			c.fault("SOCKTALLY_FORWARD", list, "unknown sink %q: want a comma list of %s, %s, %s", name, DogStatsD, HTTP, Stdout)
-			return nil
-		case slices.Contains(sinks, name):
-			c.fault("SOCKTALLY_FORWARD", list, "sink %s is named twice", name)
-			return nil
-		}
-		sinks = append(sinks, name)
-	}
-	return sinks
-}
-
 // tags merges DD_TAGS, SOCKTALLY_TAGS and the three tags that have a variable of their own. As with
 // Datadog's own clients, the variable wins over the same key in a list.
-func (c *checker) tags(v variables) []string {
+func (c *checker) tags() []string {
 	var own []string
-	for _, t := range []struct{ name, key, value string }{
-		{"DD_ENV", "env", v.Env}, {"DD_SERVICE", "service", v.Service}, {"DD_VERSION", "version", v.Version},
-	} {
-		if t.value == "" {
+	for _, t := range []struct{ name, key string }{{"DD_ENV", "env"}, {"DD_SERVICE", "service"}, {"DD_VERSION", "version"}} {
+		value := c.value(t.name)
+		if value == "" {
 			continue
 		}
-		if err := metric.CheckTag(t.key + ":" + t.value); err != nil {
-			c.fault(t.name, t.value, "%w: want letters, digits and _-:./, at most %d characters", err, metric.MaxTagLength-len(t.key+":"))
+		if err := metric.CheckTag(t.key + ":" + value); err != nil {
+			c.fault(t.name, value, "%w: want letters, digits and _-:./, at most %d characters", err, metric.MaxTagLength-len(t.key+":"))
 			continue
 		}
-		own = append(own, t.key+":"+t.value)
+		own = append(own, t.key+":"+value)
 	}
 	lists := [][]string{own}
-	for _, l := range []struct{ name, value string }{{"DD_TAGS", v.DDTags}, {"SOCKTALLY_TAGS", v.Tags}} {
-		tags, err := parseTags(l.value)
+	for _, name := range []string{"DD_TAGS", "SOCKTALLY_TAGS"} {
+		tags, err := parseTags(c.value(name))
 		if err != nil {
-			c.fault(l.name, l.value, "%w: want tags such as role:db between commas or spaces, each a letter and then letters, digits and _-:./, at most %d characters", err, metric.MaxTagLength)
+			c.fault(name, c.value(name), "%w: want tags such as role:db between commas or spaces, each a letter and then letters, digits and _-:./, at most %d characters", err, metric.MaxTagLength)
 		}
 		lists = append(lists, slices.DeleteFunc(tags, func(tag string) bool {
 			key, _, _ := strings.Cut(tag, ":")
@@ -238,8 +231,8 @@ func (c *checker) tags(v variables) []string {
 	return mergeTags(lists...)
 }
 
-func (c *checker) hostname(given string) string {
-	if given != "" {
+func (c *checker) hostname() string {
+	if given := c.given("DD_HOSTNAME"); given != "" {
 		if err := metric.CheckTag("host:" + given); err != nil {
 			c.fault("DD_HOSTNAME", given, "%w: want a host name of letters, digits and _-:./, at most %d characters", err, metric.MaxTagLength-len("host:"))
 		}
@@ -253,10 +246,11 @@ func (c *checker) hostname(given string) string {
 }
 
 // stateDir prefers the variable over the folder that systemd made for the service.
-func (c *checker) stateDir(value string) string {
+func (c *checker) stateDir() string {
 	name := "SOCKTALLY_STATE_DIR"
-	if first, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); first != "" && os.Getenv(name) == "" {
-		name, value = "STATE_DIRECTORY", first
+	value := c.value(name)
+	if first, _, _ := strings.Cut(c.given(stateDirectory), ":"); first != "" && c.given(name) == "" {
+		name, value = stateDirectory, first
 	}
 	if !filepath.IsAbs(value) {
 		c.fault(name, value, "want an absolute path")
@@ -270,7 +264,8 @@ var byteUnits = []struct {
 	bytes  int64
 }{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"", 1}}
 
-func (c *checker) bytes(name, value string) int64 {
+func (c *checker) bytes(name string) int64 {
+	value := c.value(name)
 	for _, u := range byteUnits {
 		number, ok := strings.CutSuffix(value, u.suffix)
 		if !ok {
@@ -286,7 +281,8 @@ func (c *checker) bytes(name, value string) int64 {
 	return 0
 }
 
-func (c *checker) number(name, value string, least, most int) int {
+func (c *checker) number(name string, least, most int) int {
+	value := c.value(name)
 	n, err := strconv.Atoi(value)
 	if err != nil || n < least || n > most {
 		c.fault(name, value, "want a number from %d to %d", least, most)
@@ -294,7 +290,8 @@ func (c *checker) number(name, value string, least, most int) int {
 	return n
 }
 
-func (c *checker) duration(name, value string, least time.Duration) time.Duration {
+func (c *checker) duration(name string, least time.Duration) time.Duration {
+	value := c.value(name)
 	d, err := time.ParseDuration(value)
 	if err != nil || d < least {
 		c.fault(name, value, "want a duration of at least %v, such as 90m or 1h", least)

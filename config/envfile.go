@@ -11,41 +11,28 @@ import (
 // DefaultEnvFile is where the packages put the settings.
 const DefaultEnvFile = "/etc/socktally/socktally.env"
 
-// OverlayEnvFile sets the variables of the file at path in the environment of this process, except
-// those that the environment has already: a variable given by hand wins over the file, unless it is
-// empty, which counts as not given. A file that does not exist is an error only if mustExist.
-// Nothing is set if any line is wrong.
-//
-// The process's own environment is changed, rather than a copy of it, because the DogStatsD client
-// reads DD_ENTITY_ID and others from there by itself.
-func OverlayEnvFile(path string, mustExist bool) error {
+// ReadEnvFile reads the variables of the file at path. A file that does not exist is an error only if
+// mustExist. If any line is wrong, there are none.
+func ReadEnvFile(path string, mustExist bool) (Environment, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) && !mustExist {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return fmt.Errorf("read env file: %w", err)
+		return nil, fmt.Errorf("read env file: %w", err)
 	}
 	vars, err := parseEnvFile(string(text))
 	if err != nil {
-		return fmt.Errorf("read env file %s: %w", path, err)
+		return nil, fmt.Errorf("read env file %s: %w", path, err)
 	}
-	for name, value := range vars {
-		if os.Getenv(name) != "" {
-			continue
-		}
-		if err := os.Setenv(name, value); err != nil {
-			return fmt.Errorf("read env file %s: %s: %w", path, name, err)
-		}
-	}
-	return nil
+	return vars, nil
 }
 
 // parseEnvFile reads lines of NAME=value, perhaps with export before the name; the last line of a
 // name counts. Empty lines are passed over, and so is what follows a # at the start of a line or
 // after white space. An error names the line and shows nothing of it, as it may hold a secret.
-func parseEnvFile(text string) (map[string]string, error) {
-	vars := map[string]string{}
+func parseEnvFile(text string) (Environment, error) {
+	vars := Environment{}
 	number := 0
 	for line := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) {
 		number++

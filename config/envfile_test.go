@@ -71,31 +71,32 @@ func TestParseEnvFileFaults(t *testing.T) {
 	}
 }
 
-func TestOverlayEnvFile(t *testing.T) {
-	clearEnvironment(t)
-	t.Setenv("DD_SERVICE", "given")
-	t.Setenv("SOCKTALLY_TEST_OTHER", "") // for its removal afterwards
-	path := writeFile(t, "DD_SERVICE=file\nDD_ENV=file\nSOCKTALLY_TEST_OTHER='x y'\n")
-	if err := OverlayEnvFile(path, true); err != nil {
+func TestEnvironmentWinsOverEnvFile(t *testing.T) {
+	env := Environment{"DD_SERVICE": "given", "DD_ENV": ""}
+	file, err := ReadEnvFile(writeFile(t, "DD_SERVICE=file\nDD_ENV=file\nSOCKTALLY_TEST_OTHER='x y'\n"), true)
+	if err != nil {
 		t.Fatal(err)
+	}
+	added := env.Complete(file)
+	if want := (Environment{"DD_ENV": "file", "SOCKTALLY_TEST_OTHER": "x y"}); !maps.Equal(added, want) {
+		t.Errorf("added %q, want %q", added, want)
 	}
 	for name, want := range map[string]string{
 		"DD_SERVICE":           "given", // the process wins
 		"DD_ENV":               "file",  // it is empty in the process, which counts as not given
 		"SOCKTALLY_TEST_OTHER": "x y",
 	} {
-		if got := os.Getenv(name); got != want {
+		if got, found := env.Lookup(name); !found || got != want {
 			t.Errorf("%s=%q, want %q", name, got, want)
 		}
 	}
 }
 
-func TestOverlayEnvFileFaults(t *testing.T) {
-	clearEnvironment(t)
+func TestReadEnvFileFaults(t *testing.T) {
 	dir := t.TempDir()
 	absent := filepath.Join(dir, "absent.env")
-	if err := OverlayEnvFile(absent, false); err != nil {
-		t.Errorf("a file that may be missing: %v", err)
+	if env, err := ReadEnvFile(absent, false); err != nil || len(env) > 0 {
+		t.Errorf("a file that may be missing: %v, %v", env, err)
 	}
 	bad := writeFile(t, "DD_ENV=file\nnonsense\n")
 	tests := []struct{ name, path, want string }{
@@ -105,18 +106,18 @@ func TestOverlayEnvFileFaults(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			err := OverlayEnvFile(test.path, true)
+			env, err := ReadEnvFile(test.path, true)
 			if err == nil || err.Error() != test.want {
 				t.Errorf("got  %v\nwant %s", err, test.want)
 			}
+			if len(env) > 0 {
+				t.Errorf("a file with a fault has %q", env)
+			}
 		})
-	}
-	if env := os.Getenv("DD_ENV"); env != "" {
-		t.Errorf("a file with a bad line set DD_ENV=%q", env)
 	}
 }
 
-func TestOverlayEnvFileWithoutPermission(t *testing.T) {
+func TestReadEnvFileWithoutPermission(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("no mode of a file stops root")
 	}
@@ -124,7 +125,7 @@ func TestOverlayEnvFileWithoutPermission(t *testing.T) {
 	if err := os.Chmod(path, 0); err != nil {
 		t.Fatal(err)
 	}
-	err := OverlayEnvFile(path, false)
+	_, err := ReadEnvFile(path, false)
 	if want := "read env file: open " + path + ": permission denied"; err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
@@ -162,17 +163,4 @@ func writeFile(t *testing.T, text string) string {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// clearEnvironment empties every variable that socktally reads, until the test ends.
-func clearEnvironment(t *testing.T) {
-	t.Helper()
-	for _, v := range Variables() {
-		t.Setenv(v.Name, "")
-	}
-	t.Setenv("STATE_DIRECTORY", "")
-	for _, name := range unknownVariables() {
-		t.Setenv(name, "")
-		os.Unsetenv(name)
-	}
 }

@@ -10,9 +10,27 @@ import (
 	"socktally/metric"
 )
 
+func (c *checker) flows() Flows {
+	f := Flows{
+		Mode:         c.oneOf("SOCKTALLY_FLOWS", "auto", "ebpf", "sockdiag", "off"),
+		Max:          c.number("SOCKTALLY_FLOWS_MAX", 1, 1<<24),
+		UDP:          c.oneOf("SOCKTALLY_FLOWS_UDP", "on", "off") == "on",
+		DNSPorts:     c.dnsPorts(),
+		Schedule:     c.schedule("SOCKTALLY_FLOWS_SCHEDULE"),
+		Tags:         c.flowTags(),
+		MaxContexts:  c.number("SOCKTALLY_FLOW_MAX_CONTEXTS", 1, 1<<20),
+		NetworksFile: c.value("SOCKTALLY_NETWORKS_FILE"),
+	}
+	if f.On() {
+		c.networks(f.NetworksFile)
+	}
+	return f
+}
+
 // flowTags returns the tags of the list, or none and one fault.
-func (c *checker) flowTags(list string) []string {
+func (c *checker) flowTags() []string {
 	const name = "SOCKTALLY_FLOW_TAGS"
+	list := c.value(name)
 	var tags []string
 	for tag := range strings.SplitSeq(list, ",") {
 		tag = strings.TrimSpace(tag)
@@ -31,7 +49,8 @@ func (c *checker) flowTags(list string) []string {
 }
 
 // dnsPorts returns the ports of the list, or none and one fault. It is not nil.
-func (c *checker) dnsPorts(list string) []uint16 {
+func (c *checker) dnsPorts() []uint16 {
+	list := c.value("SOCKTALLY_DNS_PORTS")
 	const most = 4 // the program in the kernel compares with so many
 	ports := []uint16{}
 	if list == "none" {

@@ -14,8 +14,8 @@ import (
 
 // API is how the read API is served.
 type API struct {
-	// Address is where it listens: Network is tcp or unix, and "" where there is no API and no store.
-	Address Address
+	// Listen is its address: Network is tcp or unix, and "" where there is no API and no store.
+	Listen Address
 	// Loopback says that only this host can reach it, by TCP.
 	Loopback bool
 	// Keys are those of which a query must carry one; none if empty.
@@ -33,50 +33,55 @@ const TLSProxy = "proxy"
 // minKey is how many characters a key of the API has at least.
 const minKey = 16
 
-func (c *checker) api(v variables) API {
-	a := API{Retention: c.duration("SOCKTALLY_RETENTION", v.Retention, 5*time.Minute)}
-	for key := range strings.SplitSeq(v.APIKeys, ",") {
+func (c *checker) api() API {
+	a := API{
+		TLSCert:   c.value("SOCKTALLY_TLS_CERT"),
+		TLSKey:    c.value("SOCKTALLY_TLS_KEY"),
+		Retention: c.duration("SOCKTALLY_RETENTION", 5*time.Minute),
+	}
+	for key := range strings.SplitSeq(c.value("SOCKTALLY_API_KEYS"), ",") {
 		if key = strings.TrimSpace(key); key == "" {
 			continue
 		}
 		if len(key) < minKey || strings.ContainsFunc(key, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) || r == ' ' }) {
-			c.faults = append(c.faults, fmt.Errorf("SOCKTALLY_API_KEYS: want a comma list of keys, each of %d or more printable ASCII characters (its value is not shown)", minKey))
+			c.hidden("SOCKTALLY_API_KEYS", fmt.Sprintf("want a comma list of keys, each of %d or more printable ASCII characters", minKey))
 			break
 		}
 		a.Keys = append(a.Keys, Secret(key))
 	}
-	if v.TLS != "" {
-		c.oneOf("SOCKTALLY_TLS", v.TLS, TLSProxy)
+	proxy := c.given("SOCKTALLY_TLS")
+	if proxy != "" {
+		c.oneOf("SOCKTALLY_TLS", TLSProxy)
 	}
-	if v.TLSCert != "" || v.TLSKey != "" {
+	if a.TLSCert != "" || a.TLSKey != "" {
 		// The pair is read even without an address, so that a fault shows before it matters.
-		if _, err := tls.LoadX509KeyPair(v.TLSCert, v.TLSKey); err != nil {
-			c.fault("SOCKTALLY_TLS_CERT", v.TLSCert, "with SOCKTALLY_TLS_KEY=%q: %w: want two files, of a certificate chain and its key, in PEM", v.TLSKey, err)
+		if _, err := tls.LoadX509KeyPair(a.TLSCert, a.TLSKey); err != nil {
+			c.fault("SOCKTALLY_TLS_CERT", a.TLSCert, "with SOCKTALLY_TLS_KEY=%q: %w: want two files, of a certificate chain and its key, in PEM", a.TLSKey, err)
 		}
-		a.TLSCert, a.TLSKey = v.TLSCert, v.TLSKey
 	}
-	if v.Listen == "" {
+	listen := c.value("SOCKTALLY_LISTEN")
+	if listen == "" {
 		return a
 	}
 	var err error
-	if a.Address, a.Loopback, err = ParseListen(v.Listen); err != nil {
-		c.fault("SOCKTALLY_LISTEN", v.Listen, "%w", err)
+	if a.Listen, a.Loopback, err = ParseListen(listen); err != nil {
+		c.fault("SOCKTALLY_LISTEN", listen, "%w", err)
 		return a
 	}
-	if a.Address.Network != "tcp" {
+	if a.Listen.Network != "tcp" {
 		return a
 	}
-	if host, port, err := net.SplitHostPort(a.Address.Target); err == nil {
-		a.Address.Target = net.JoinHostPort(withoutLookup(host), port)
+	if host, port, err := net.SplitHostPort(a.Listen.Target); err == nil {
+		a.Listen.Target = net.JoinHostPort(withoutLookup(host), port)
 	}
 	if a.Loopback {
 		return a
 	}
 	if len(a.Keys) == 0 {
-		c.fault("SOCKTALLY_LISTEN", v.Listen, "other hosts can reach this address: want SOCKTALLY_API_KEYS with it, or a loopback address")
+		c.fault("SOCKTALLY_LISTEN", listen, "other hosts can reach this address: want SOCKTALLY_API_KEYS with it, or a loopback address")
 	}
-	if a.TLSCert == "" && a.TLSKey == "" && v.TLS != TLSProxy {
-		c.fault("SOCKTALLY_LISTEN", v.Listen, "other hosts can reach this address: want SOCKTALLY_TLS_CERT and SOCKTALLY_TLS_KEY with it, or SOCKTALLY_TLS=%s where a proxy in front speaks TLS", TLSProxy)
+	if a.TLSCert == "" && a.TLSKey == "" && proxy != TLSProxy {
+		c.fault("SOCKTALLY_LISTEN", listen, "other hosts can reach this address: want SOCKTALLY_TLS_CERT and SOCKTALLY_TLS_KEY with it, or SOCKTALLY_TLS=%s where a proxy in front speaks TLS", TLSProxy)
 	}
 	return a
 }

@@ -83,11 +83,10 @@ func TestListen(t *testing.T) {
 		{environment{"SOCKTALLY_LISTEN": "unix:///tmp"}, "", false, []string{"this is a directory"}},
 		{environment{"SOCKTALLY_RETENTION": "1m"}, "", false, []string{`SOCKTALLY_RETENTION="1m": want a duration of at least 5m0s`}},
 	} {
-		test.env.set(t)
-		cfg, err := Load(nil)
+		cfg, err := Load(test.env.Lookup)
 		if test.want == nil {
-			if err != nil || cfg.API.Address.String() != test.address || cfg.API.Loopback != test.loopback {
-				t.Errorf("%v: %v %v, %v", test.env, cfg.API.Address, cfg.API.Loopback, err)
+			if err != nil || cfg.API.Listen.String() != test.address || cfg.API.Loopback != test.loopback {
+				t.Errorf("%v: %v %v, %v", test.env, cfg.API.Listen, cfg.API.Loopback, err)
 			}
 			continue
 		}
@@ -106,8 +105,8 @@ func TestListen(t *testing.T) {
 			}
 		}
 	}
-	environment{"SOCKTALLY_LISTEN": "127.0.0.1:1", "SOCKTALLY_FLOWS": "off"}.set(t)
-	if cfg, err := Load(nil); err != nil || len(cfg.Warnings) != 1 || !strings.Contains(cfg.Warnings[0], "learns nothing new") {
+	env := environment{"SOCKTALLY_LISTEN": "127.0.0.1:1", "SOCKTALLY_FLOWS": "off"}
+	if cfg, err := Load(env.Lookup); err != nil || len(cfg.Warnings) != 1 || !strings.Contains(cfg.Warnings[0], "learns nothing new") {
 		t.Errorf("%q %v", cfg.Warnings, err)
 	}
 }

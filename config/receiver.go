@@ -26,25 +26,28 @@ func (a Address) String() string { return a.Network + "://" + a.Target }
 
 const dogStatsDPort = "8125"
 
-func (c *checker) dogStatsDAddress(v variables) Address {
-	if v.DogStatsDURL == "" {
-		c.port("DD_DOGSTATSD_PORT", v.DogStatsDPort)
-		host := unbracket(v.AgentHost)
-		if !validHost(host) {
-			c.fault("DD_AGENT_HOST", v.AgentHost, "want a host name or an IP address; the port is DD_DOGSTATSD_PORT, a socket is DD_DOGSTATSD_URL")
+func (c *checker) dogStatsD() DogStatsD {
+	given := c.given("DD_DOGSTATSD_URL")
+	if given == "" {
+		host, port := c.value("DD_AGENT_HOST"), c.value("DD_DOGSTATSD_PORT")
+		if !validPort(port) {
+			c.fault("DD_DOGSTATSD_PORT", port, "want a port from 1 to 65535")
 		}
-		return Address{"udp", net.JoinHostPort(withoutLookup(host), v.DogStatsDPort)}
+		if !validHost(unbracket(host)) {
+			c.fault("DD_AGENT_HOST", host, "want a host name or an IP address; the port is DD_DOGSTATSD_PORT, a socket is DD_DOGSTATSD_URL")
+		}
+		return DogStatsD{Address{"udp", net.JoinHostPort(withoutLookup(unbracket(host)), port)}}
 	}
 	var rivals []string
 	for _, name := range []string{"DD_AGENT_HOST", "DD_DOGSTATSD_PORT"} {
-		if os.Getenv(name) != "" {
+		if c.given(name) != "" {
 			rivals = append(rivals, name)
 		}
 	}
 	if len(rivals) > 0 {
-		c.fault("DD_DOGSTATSD_URL", v.DogStatsDURL, "stands beside %s: want either the URL or host and port", strings.Join(rivals, " and "))
+		c.fault("DD_DOGSTATSD_URL", given, "stands beside %s: want either the URL or host and port", strings.Join(rivals, " and "))
 	}
-	network, target, _ := strings.Cut(v.DogStatsDURL, "://")
+	network, target, _ := strings.Cut(given, "://")
 	address := Address{network, target}
 	var err error
 	switch network {
@@ -56,9 +59,9 @@ func (c *checker) dogStatsDAddress(v variables) Address {
 		err = errors.New("want udp://host:port, unix:///path, unixgram:///path or unixstream:///path")
 	}
 	if err != nil {
-		c.fault("DD_DOGSTATSD_URL", v.DogStatsDURL, "%w", err)
+		c.fault("DD_DOGSTATSD_URL", given, "%w", err)
 	}
-	return address
+	return DogStatsD{address}
 }
 
 func udpTarget(target string) (string, error) {
@@ -100,22 +103,26 @@ func checkSocket(path string) error {
 	}
 }
 
-func (c *checker) httpURL(v variables) string {
-	if v.HTTPURL == "" {
-		if !validHost(v.Site) || strings.Contains(v.Site, ":") {
-			c.fault("DD_SITE", v.Site, "want a domain such as datadoghq.com or datadoghq.eu")
+func (c *checker) http() HTTP { return HTTP{URL: c.httpURL(), APIKey: c.apiKey(), Proxy: c.proxy()} }
+
+func (c *checker) httpURL() string {
+	given := c.given("SOCKTALLY_HTTP_URL")
+	if given == "" {
+		site := c.value("DD_SITE")
+		if !validHost(site) || strings.Contains(site, ":") {
+			c.fault("DD_SITE", site, "want a domain such as datadoghq.com or datadoghq.eu")
 		}
-		return "https://api." + v.Site
+		return "https://api." + site
 	}
-	if err := checkHTTPURL(v.HTTPURL); err != nil {
-		shown := v.HTTPURL
+	if err := checkHTTPURL(given); err != nil {
+		shown := given
 		if strings.ContainsAny(shown, "@?#") {
 			// It may hold a password or a key.
 			shown = redacted
 		}
 		c.fault("SOCKTALLY_HTTP_URL", shown, "%w: want http:// or https://, a host and perhaps a port and a path", err)
 	}
-	return strings.TrimRight(v.HTTPURL, "/")
+	return strings.TrimRight(given, "/")
 }
 
 // checkHTTPURL returns errors that show no part of a user, query or fragment.
@@ -140,33 +147,30 @@ func checkHTTPURL(s string) error {
 
 // proxy checks a variable that net/http reads by itself. Its error would show a password at each
 // request.
-func (c *checker) proxy(value string) {
+func (c *checker) proxy() Secret {
+	value := c.value("HTTPS_PROXY")
 	if value == "" {
-		return
+		return ""
+	}
+	if !strings.Contains(value, "://") {
+		value = "http://" + value // as net/http does
 	}
 	u, err := url.Parse(value)
-	if !strings.Contains(value, "://") {
-		u, err = url.Parse("http://" + value) // as net/http does
-	}
 	if err != nil || !validHost(u.Hostname()) || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
-		c.faults = append(c.faults, errors.New("HTTPS_PROXY: want http://host:port, or https, socks5 or socks5h (its value is not shown)"))
+		c.hidden("HTTPS_PROXY", "want http://host:port, or https, socks5 or socks5h")
 	}
+	return Secret(value)
 }
 
-func (c *checker) apiKey(v variables) Secret {
+func (c *checker) apiKey() Secret {
+	key := c.value("DD_API_KEY")
 	switch {
-	case v.APIKey == "" && v.HTTPURL == "":
+	case key == "" && c.given("SOCKTALLY_HTTP_URL") == "":
 		c.faults = append(c.faults, errors.New("DD_API_KEY is not set: the sink http needs a key, or an intake of your own in SOCKTALLY_HTTP_URL"))
-	case strings.ContainsFunc(v.APIKey, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) || r == ' ' }):
-		c.faults = append(c.faults, errors.New("DD_API_KEY: want printable ASCII characters without spaces (its value is not shown)"))
+	case strings.ContainsFunc(key, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) || r == ' ' }):
+		c.hidden("DD_API_KEY", "want printable ASCII characters without spaces")
 	}
-	return Secret(v.APIKey)
-}
-
-func (c *checker) port(name, value string) {
-	if !validPort(value) {
-		c.fault(name, value, "want a port from 1 to 65535")
-	}
+	return Secret(key)
 }
 
 func validPort(s string) bool {

@@ -24,11 +24,17 @@ var cronFields = []struct{ name, accepted string }{
 
 var cronParser = cron.NewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
 
+// Schedule is when something is done: a cron spec as it is written, and its meaning.
+type Schedule struct {
+	Spec string
+	cron.Schedule
+}
+
 // ParseSchedule reads a cron spec: five fields, or six with seconds first, or @every and a duration
 // of whole seconds, or a descriptor such as @hourly; each may follow CRON_TZ=zone. It refuses a spec
 // that never fires after now. An error names the field and the column of the fault, in characters
 // from 1.
-func ParseSchedule(spec string, now time.Time) (cron.Schedule, error) {
+func ParseSchedule(spec string, now time.Time) (Schedule, error) {
 	rest := strings.TrimLeftFunc(spec, unicode.IsSpace)
 	column := func() int { return utf8.RuneCountInString(spec[:len(spec)-len(rest)]) + 1 }
 	zone := ""
@@ -36,10 +42,10 @@ func ParseSchedule(spec string, now time.Time) (cron.Schedule, error) {
 		begin, end := strings.IndexByte(rest, '=')+1, strings.IndexFunc(rest, unicode.IsSpace)
 		if end < 0 {
 			// The library panics on this.
-			return nil, fmt.Errorf("column %d: a schedule must follow the time zone", utf8.RuneCountInString(spec)+1)
+			return Schedule{}, fmt.Errorf("column %d: a schedule must follow the time zone", utf8.RuneCountInString(spec)+1)
 		}
 		if name := rest[begin:end]; name == "" || !knownZone(name) {
-			return nil, fmt.Errorf("column %d: unknown time zone %q, want a name such as UTC or Europe/Berlin", column()+begin, name)
+			return Schedule{}, fmt.Errorf("column %d: unknown time zone %q, want a name such as UTC or Europe/Berlin", column()+begin, name)
 		}
 		zone, rest = rest[:end], strings.TrimLeftFunc(rest[end:], unicode.IsSpace)
 	}
@@ -58,16 +64,16 @@ func ParseSchedule(spec string, now time.Time) (cron.Schedule, error) {
 		err = checkFields(rest, column())
 	}
 	if err != nil {
-		return nil, err
+		return Schedule{}, err
 	}
 	schedule, err := cronParser.Parse(strings.Join(strings.Fields(zone+" "+rest), " "))
 	if err != nil {
-		return nil, err
+		return Schedule{}, err
 	}
 	if schedule.Next(now).IsZero() {
-		return nil, fmt.Errorf("column %d: this schedule never fires: no day of the next five years fits it", column())
+		return Schedule{}, fmt.Errorf("column %d: this schedule never fires: no day of the next five years fits it", column())
 	}
-	return schedule, nil
+	return Schedule{Spec: spec, Schedule: schedule}, nil
 }
 
 func knownZone(name string) bool {

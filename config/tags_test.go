@@ -30,8 +30,7 @@ func TestLoadTags(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			test.env.set(t)
-			cfg, err := Load(nil)
+			cfg, err := Load(test.env.Lookup)
 			if err != nil {
 				t.Fatal(err)
 			}

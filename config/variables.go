@@ -1,59 +1,13 @@
 package config
 
 import (
-	"os"
-	"reflect"
+	"maps"
 	"slices"
 	"strings"
-
-	"github.com/kelseyhightower/envconfig"
 )
 
-// variables are the environment variables as they are written. All are strings, so that one bad
-// value does not hide the next: Load checks them together. Each name is spelt in full, because
-// envconfig with a prefix also takes SCHEDULE where SOCKTALLY_SCHEDULE is not set.
-type variables struct {
-	Forward   string `envconfig:"SOCKTALLY_FORWARD" default:"dogstatsd" desc:"where samples go: a comma list of dogstatsd, http, stdout"`
-	Schedule  string `envconfig:"SOCKTALLY_SCHEDULE" default:"@every 15s" desc:"cron spec of the readings: 5 fields, or 6 with seconds first, or @every 15s; CRON_TZ=zone may precede it"`
-	Scope     string `envconfig:"SOCKTALLY_SCOPE" default:"host" desc:"host: all fields; netns: only those of the own network namespace, for a sidecar"`
-	Flows     string `envconfig:"SOCKTALLY_FLOWS" default:"auto" desc:"how flows are counted: ebpf, sockdiag, auto for the first of them that this host allows, or off"`
-	FlowsMax  string `envconfig:"SOCKTALLY_FLOWS_MAX" default:"16384" desc:"flows of one interval that are told apart; what goes beyond is summed in one record"`
-	FlowsUDP  string `envconfig:"SOCKTALLY_FLOWS_UDP" default:"on" desc:"on counts UDP and DNS too, which has a program look at each packet; off leaves them out"`
-	DNSPorts  string `envconfig:"SOCKTALLY_DNS_PORTS" default:"53" desc:"ports of DNS servers, a comma list of four at most, or none"`
-	FlowsTick string `envconfig:"SOCKTALLY_FLOWS_SCHEDULE" default:"@every 30s" desc:"cron spec of the tallies of flows, as SOCKTALLY_SCHEDULE"`
-	FlowTags  string `envconfig:"SOCKTALLY_FLOW_TAGS" default:"direction,protocol,service,remote,server_port" desc:"what the metrics of flows are split by, a comma list; see docs/flow-metrics.md"`
-	FlowMost  string `envconfig:"SOCKTALLY_FLOW_MAX_CONTEXTS" default:"500" desc:"combinations of those tags that one tally sends at most; the smaller ones go to one that is tagged other"`
-	Networks  string `envconfig:"SOCKTALLY_NETWORKS_FILE" desc:"file of CIDR tag:value ... lines that names the networks of remote ends; read again at SIGHUP"`
-	Tags      string `envconfig:"SOCKTALLY_TAGS" desc:"tags of every sample beside DD_TAGS, such as team:net,role:db"`
-	HTTPURL   string `envconfig:"SOCKTALLY_HTTP_URL" desc:"base URL of the intake of http, such as http://127.0.0.1:8428/datadog; from DD_SITE if not set"`
-	StateDir  string `envconfig:"SOCKTALLY_STATE_DIR" default:"/var/lib/socktally" desc:"where samples wait that could not be delivered; systemd's STATE_DIRECTORY if that is set"`
-	SpoolSize string `envconfig:"SOCKTALLY_SPOOL_MAX_BYTES" default:"64MiB" desc:"how much may wait for one sink, in bytes or with KiB, MiB, GiB; 0 keeps nothing"`
-	SpoolAge  string `envconfig:"SOCKTALLY_SPOOL_MAX_AGE" default:"1h" desc:"how long a sample may wait; the Datadog intake refuses what is older than an hour"`
-	Listen    string `envconfig:"SOCKTALLY_LISTEN" desc:"address of the read API: host:port or unix:///path; empty for no API and no store"`
-	APIKeys   string `envconfig:"SOCKTALLY_API_KEYS" desc:"keys, a comma list, of which a query must carry one as DD-API-KEY; needed where other hosts can reach the API"`
-	TLSCert   string `envconfig:"SOCKTALLY_TLS_CERT" desc:"file of the API's certificate chain, PEM"`
-	TLSKey    string `envconfig:"SOCKTALLY_TLS_KEY" desc:"file of that certificate's key, PEM"`
-	TLS       string `envconfig:"SOCKTALLY_TLS" desc:"proxy says that a proxy in front of the API speaks TLS, where other hosts can reach it"`
-	Retention string `envconfig:"SOCKTALLY_RETENTION" default:"120h" desc:"how long the store of the API keeps"`
-	LogLevel  string `envconfig:"SOCKTALLY_LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
-	LogFormat string `envconfig:"SOCKTALLY_LOG_FORMAT" default:"text" desc:"text or json"`
-
-	AgentHost     string `envconfig:"DD_AGENT_HOST" default:"127.0.0.1" desc:"host of the DogStatsD receiver; a name is looked up, but for localhost, which is 127.0.0.1"`
-	DogStatsDPort string `envconfig:"DD_DOGSTATSD_PORT" default:"8125" desc:"its UDP port"`
-	DogStatsDURL  string `envconfig:"DD_DOGSTATSD_URL" desc:"its address instead of host and port: udp://host:port, unix:///path (datagram or stream), unixgram:///path, unixstream:///path"`
-	APIKey        string `envconfig:"DD_API_KEY" desc:"key of the intake; needed by http unless SOCKTALLY_HTTP_URL is set"`
-	Site          string `envconfig:"DD_SITE" default:"datadoghq.com" desc:"Datadog site of the intake"`
-	Hostname      string `envconfig:"DD_HOSTNAME" desc:"host of the samples; if set, DogStatsD samples carry it as a tag too (the kernel's host name for http if not)"`
-	DDTags        string `envconfig:"DD_TAGS" desc:"tags of every sample, between commas or spaces"`
-	Env           string `envconfig:"DD_ENV" desc:"tag env"`
-	Service       string `envconfig:"DD_SERVICE" desc:"tag service"`
-	Version       string `envconfig:"DD_VERSION" desc:"tag version"`
-	EntityID      string `envconfig:"DD_ENTITY_ID" desc:"container or pod of a DogStatsD sample, for the Agent's origin detection"`
-	ExternalEnv   string `envconfig:"DD_EXTERNAL_ENV" desc:"the same, as the Datadog admission controller injects it"`
-	HTTPSProxy    string `envconfig:"HTTPS_PROXY" desc:"proxy of http, with HTTP_PROXY and NO_PROXY beside it"`
-}
-
-// Variable documents one environment variable.
+// Variable documents one environment variable. An empty value counts as none, because container tools pass
+// on variables that their user did not set.
 type Variable struct {
 	Name, Default, Description string
 }
@@ -61,45 +15,99 @@ type Variable struct {
 // Variables returns every environment variable that socktally reads, in the order of the
 // documentation.
 func Variables() []Variable {
-	var all []Variable
-	t := reflect.TypeFor[variables]()
-	for i := range t.NumField() {
-		tag := t.Field(i).Tag
-		all = append(all, Variable{tag.Get("envconfig"), tag.Get("default"), tag.Get("desc")})
+	return []Variable{
+		{"SOCKTALLY_FORWARD", "dogstatsd", "where samples go: a " + SinkList()},
+		{"SOCKTALLY_SCHEDULE", "@every 15s", "cron spec of the readings: 5 fields, or 6 with seconds first, or @every 15s; CRON_TZ=zone may precede it"},
+		{"SOCKTALLY_SCOPE", "host", "host: all fields; netns: only those of the own network namespace, for a sidecar"},
+		{"SOCKTALLY_FLOWS", "auto", "how flows are counted: ebpf, sockdiag, auto for the first of them that this host allows, or off"},
+		{"SOCKTALLY_FLOWS_MAX", "16384", "flows of one interval that are told apart; what goes beyond is summed in one record"},
+		{"SOCKTALLY_FLOWS_UDP", "on", "on counts UDP and DNS too, which has a program look at each packet; off leaves them out"},
+		{"SOCKTALLY_DNS_PORTS", "53", "ports of DNS servers, a comma list of four at most, or none"},
+		{"SOCKTALLY_FLOWS_SCHEDULE", "@every 30s", "cron spec of the tallies of flows, as SOCKTALLY_SCHEDULE"},
+		{"SOCKTALLY_FLOW_TAGS", "direction,protocol,service,remote,server_port", "what the metrics of flows are split by, a comma list; see docs/flow-metrics.md"},
+		{"SOCKTALLY_FLOW_MAX_CONTEXTS", "500", "combinations of those tags that one tally sends at most; the smaller ones go to one that is tagged other"},
+		{"SOCKTALLY_NETWORKS_FILE", "", "file of CIDR tag:value ... lines that names the networks of remote ends; read again at SIGHUP"},
+		{"SOCKTALLY_TAGS", "", "tags of every sample beside DD_TAGS, such as team:net,role:db"},
+		{"SOCKTALLY_HTTP_URL", "", "base URL of the intake of http, such as http://127.0.0.1:8428/datadog; from DD_SITE if not set"},
+		{"SOCKTALLY_STATE_DIR", "/var/lib/socktally", "where samples wait that could not be delivered; systemd's STATE_DIRECTORY if that is set"},
+		{"SOCKTALLY_SPOOL_MAX_BYTES", "64MiB", "how much may wait for one sink, in bytes or with KiB, MiB, GiB; 0 keeps nothing"},
+		{"SOCKTALLY_SPOOL_MAX_AGE", "1h", "how long a sample may wait; the Datadog intake refuses what is older than an hour"},
+		{"SOCKTALLY_LISTEN", "", "address of the read API: host:port or unix:///path; empty for no API and no store"},
+		{"SOCKTALLY_API_KEYS", "", "keys, a comma list, of which a query must carry one as DD-API-KEY; needed where other hosts can reach the API"},
+		{"SOCKTALLY_TLS_CERT", "", "file of the API's certificate chain, PEM"},
+		{"SOCKTALLY_TLS_KEY", "", "file of that certificate's key, PEM"},
+		{"SOCKTALLY_TLS", "", "proxy says that a proxy in front of the API speaks TLS, where other hosts can reach it"},
+		{"SOCKTALLY_RETENTION", "120h", "how long the store of the API keeps"},
+		{"SOCKTALLY_LOG_LEVEL", "info", "debug, info, warn or error"},
+		{"SOCKTALLY_LOG_FORMAT", "text", "text or json"},
+
+		{"DD_AGENT_HOST", "127.0.0.1", "host of the DogStatsD receiver; a name is looked up, but for localhost, which is 127.0.0.1"},
+		{"DD_DOGSTATSD_PORT", "8125", "its UDP port"},
+		{"DD_DOGSTATSD_URL", "", "its address instead of host and port: udp://host:port, unix:///path (datagram or stream), unixgram:///path, unixstream:///path"},
+		{"DD_API_KEY", "", "key of the intake; needed by http unless SOCKTALLY_HTTP_URL is set"},
+		{"DD_SITE", "datadoghq.com", "Datadog site of the intake"},
+		{"DD_HOSTNAME", "", "host of the samples; if set, DogStatsD samples carry it as a tag too (the kernel's host name for http if not)"},
+		{"DD_TAGS", "", "tags of every sample, between commas or spaces"},
+		{"DD_ENV", "", "tag env"},
+		{"DD_SERVICE", "", "tag service"},
+		{"DD_VERSION", "", "tag version"},
+		{"DD_ENTITY_ID", "", "container or pod of a DogStatsD sample, for the Agent's origin detection"},
+		{"DD_EXTERNAL_ENV", "", "the same, as the Datadog admission controller injects it"},
+		{"HTTPS_PROXY", "", "proxy of http, with HTTP_PROXY and NO_PROXY beside it"},
+	}
+}
+
+// stateDirectory is set by systemd for a service with StateDirectory=, and by nobody else.
+const stateDirectory = "STATE_DIRECTORY"
+
+// defaults returns the default of every variable by its name.
+func defaults() map[string]string {
+	all := map[string]string{stateDirectory: ""}
+	for _, v := range Variables() {
+		all[v.Name] = v.Default
 	}
 	return all
 }
 
-// readVariables reads the environment of the process. An empty value counts as none, because
-// container tools pass on variables that their user did not set.
-func readVariables() (variables, error) {
-	var v variables
-	if err := envconfig.Process("", &v); err != nil {
-		return v, err
-	}
-	value := reflect.ValueOf(&v).Elem()
-	for i, variable := range Variables() {
-		if field := value.Field(i); field.String() == "" {
-			field.SetString(variable.Default)
+// Environment holds variables by their names.
+type Environment map[string]string
+
+// ParseEnvironment reads entries of the form NAME=value, such as those of os.Environ.
+func ParseEnvironment(entries []string) Environment {
+	env := Environment{}
+	for _, entry := range entries {
+		if name, value, found := strings.Cut(entry, "="); found {
+			env[name] = value
 		}
 	}
-	return v, nil
+	return env
 }
 
-// unknownVariables returns the variables of the environment that begin with SOCKTALLY_ and have no
-// meaning: most often a misspelling.
-func unknownVariables() []string {
-	known := map[string]bool{}
-	for _, v := range Variables() {
-		known[v.Name] = true
-	}
-	var unknown []string
-	for _, entry := range os.Environ() {
-		name, _, _ := strings.Cut(entry, "=")
-		if strings.HasPrefix(name, "SOCKTALLY_") && !known[name] {
-			unknown = append(unknown, name)
+// Lookup returns the value of a variable, and whether there is one: it is what Load asks.
+func (e Environment) Lookup(name string) (string, bool) {
+	value, found := e[name]
+	return value, found
+}
+
+// Complete adds the variables of other that e does not have, or has empty, and returns those.
+func (e Environment) Complete(other Environment) Environment {
+	added := Environment{}
+	for name, value := range other {
+		if e[name] == "" {
+			e[name], added[name] = value, value
 		}
 	}
-	slices.Sort(unknown)
-	return unknown
+	return added
+}
+
+// Warnings says which variables begin with SOCKTALLY_ and have no meaning: most often a misspelling.
+func (e Environment) Warnings() []string {
+	known := defaults()
+	var warnings []string
+	for _, name := range slices.Sorted(maps.Keys(e)) {
+		if _, found := known[name]; !found && strings.HasPrefix(name, "SOCKTALLY_") {
+			warnings = append(warnings, "unknown variable "+name+" has no effect")
+		}
+	}
+	return warnings
 }

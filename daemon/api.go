@@ -32,7 +32,7 @@ type readAPI struct {
 // is closed when it is served no more.
 func (d *Daemon) startAPI(ctx context.Context, end context.CancelCauseFunc) (<-chan struct{}, error) {
 	served := make(chan struct{})
-	if d.cfg.API.Address.Network == "" {
+	if d.cfg.API.Listen.Network == "" {
 		close(served)
 		return served, nil
 	}
@@ -64,10 +64,10 @@ func (d *Daemon) openAPI() (*readAPI, error) {
 		}
 	}
 	var err error
-	if a.listener, err = api.Listen(a.cfg.Address.Network, a.cfg.Address.Target); err != nil {
+	if a.listener, err = api.Listen(a.cfg.Listen.Network, a.cfg.Listen.Target); err != nil {
 		return nil, fmt.Errorf("open the API: %w", err)
 	}
-	if a.store, err = d.openStore(d.cfg, d.log); err != nil {
+	if a.store, err = d.openStore(d.cfg, d.log, d.clock); err != nil {
 		_ = a.listener.Close()
 		return nil, err
 	}

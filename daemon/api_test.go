@@ -2,18 +2,11 @@ package daemon
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -27,6 +20,8 @@ import (
 	"socktally/api"
 	"socktally/config"
 	"socktally/flows/coverage"
+	"socktally/internal/clock"
+	"socktally/internal/clock/clocktest"
 	"socktally/record"
 	"socktally/store"
 )
@@ -91,19 +86,26 @@ func (s *fakeStore) fail(err error) {
 // newAPI makes a fixture that serves what c counts, and tallies each hour only.
 func newAPI(t *testing.T, c *fakeCounter, s *fakeStore, change func(*config.Config)) *fixture {
 	t.Helper()
+	return newAPIAt(t, nil, c, s, change)
+}
+
+// newAPIAt is newAPI with a clock of the test's own.
+func newAPIAt(t *testing.T, at clock.Clock, c *fakeCounter, s *fakeStore, change func(*config.Config)) *fixture {
+	t.Helper()
 	return newFixture(t, func(cfg *config.Config, o *Options) {
+		o.Clock = at
 		withFlows(t, c, nil, func(cfg *config.Config) {
 			schedule, err := config.ParseSchedule("@every 1h", time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}
-			cfg.FlowsSchedule = schedule
-			cfg.API = config.API{Address: config.Address{Network: "tcp", Target: "127.0.0.1:0"}, Loopback: true}
+			cfg.Flows.Schedule = schedule
+			cfg.API = config.API{Listen: config.Address{Network: "tcp", Target: "127.0.0.1:0"}, Loopback: true}
 			if change != nil {
 				change(cfg)
 			}
 		})(cfg, o)
-		o.openStore = func(config.Config, *slog.Logger) (recordStore, error) { return s, nil }
+		o.openStore = func(config.Config, *slog.Logger, clock.Clock) (recordStore, error) { return s, nil }
 	})
 }
 
@@ -157,7 +159,8 @@ func TestQueriesSeeThePresent(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, s := &fakeCounter{}, &fakeStore{}
-	f := newAPI(t, c, s, func(cfg *config.Config) { cfg.NetworksFile = networks })
+	at := clocktest.New(time.Now())
+	f := newAPIAt(t, at, c, s, func(cfg *config.Config) { cfg.Flows.NetworksFile = networks })
 	stop := f.run()
 	base := "http://" + f.address(t)
 	groupBy := url.Values{"group_by": {"client_service,server_team,server_name,client_host"}}
@@ -174,19 +177,18 @@ func TestQueriesSeeThePresent(t *testing.T) {
 	}
 	// What comes within a second of that may wait; what comes later is seen.
 	c.set(nil, coverage.Losses{}, 1000)
-	f.daemon.flows.mu.Lock()
-	f.daemon.flows.fresh = time.Now().Add(-refreshAfter)
-	f.daemon.flows.mu.Unlock()
+	at.Advance(refreshAfter)
 	if got := ask(t, http.DefaultClient, base, api.ConnectionsPath, groupBy); len(got) != 1 || got[0] != row+"1111" {
 		t.Errorf("got %q", got)
 	}
+	// A clock that is set makes nothing older.
 	before := c.tallied()
-	f.daemon.flows.mu.Lock()
-	f.daemon.flows.fresh = time.Now().Add(time.Hour)
-	f.daemon.flows.mu.Unlock()
-	ask(t, http.DefaultClient, base, api.ConnectionsPath, groupBy)
-	if c.tallied() != before {
-		t.Error("a query made a tally right after another")
+	for _, step := range []time.Duration{0, 2 * time.Hour, -3 * time.Hour} {
+		at.Step(step)
+		ask(t, http.DefaultClient, base, api.ConnectionsPath, groupBy)
+		if c.tallied() != before {
+			t.Errorf("a query made a tally right after another, after a step of %v", step)
+		}
 	}
 	if n := len(f.out.lines("socktally.flow.")); n != 0 {
 		t.Errorf("a query sent %d metrics", n)
@@ -215,7 +217,8 @@ func TestQueriesSeeThePresent(t *testing.T) {
 // TestMetricsWaitWithinBounds has queries bring more combinations than may wait for a tick.
 func TestMetricsWaitWithinBounds(t *testing.T) {
 	c := &fakeCounter{}
-	f := newAPI(t, c, &fakeStore{}, nil)
+	at := clocktest.New(time.Now())
+	f := newAPIAt(t, at, c, &fakeStore{}, nil)
 	if !f.daemon.flows.open() {
 		t.Fatal("no flows")
 	}
@@ -226,7 +229,7 @@ func TestMetricsWaitWithinBounds(t *testing.T) {
 	}
 	c.records = many
 	f.daemon.flows.refresh(context.Background())
-	f.daemon.flows.fresh = time.Time{}
+	at.Advance(refreshAfter)
 	c.set(nil, coverage.Losses{}, 7)
 	f.daemon.flows.refresh(context.Background())
 	if c.tallied() != 1 {
@@ -286,13 +289,15 @@ func TestStartFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	f := newAPI(t, &fakeCounter{}, &fakeStore{}, func(cfg *config.Config) { cfg.API.Address.Target = l.Addr().String() })
+	f := newAPI(t, &fakeCounter{}, &fakeStore{}, func(cfg *config.Config) { cfg.API.Listen.Target = l.Addr().String() })
 	if err := f.daemon.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "open the API: listen tcp "+l.Addr().String()) {
 		t.Errorf("got %v", err)
 	}
 	l.Close()
-	f = newAPI(t, &fakeCounter{}, nil, func(cfg *config.Config) { cfg.API.Address.Target = l.Addr().String() })
-	f.daemon.openStore = func(config.Config, *slog.Logger) (recordStore, error) { return nil, errors.New("open store: in use") }
+	f = newAPI(t, &fakeCounter{}, nil, func(cfg *config.Config) { cfg.API.Listen.Target = l.Addr().String() })
+	f.daemon.openStore = func(config.Config, *slog.Logger, clock.Clock) (recordStore, error) {
+		return nil, errors.New("open store: in use")
+	}
 	if err := f.daemon.Run(context.Background()); err == nil || err.Error() != "open store: in use" {
 		t.Errorf("got %v", err)
 	}
@@ -317,83 +322,5 @@ func TestAPIThatEnds(t *testing.T) {
 	}
 	if c.closed != 1 || f.out.lines("sockstat.sockets.used:12|g") == nil {
 		t.Errorf("the rest did not end well: closed %d times, sent %s", c.closed, f.out.String())
-	}
-}
-
-// writeCertificate writes a certificate for 127.0.0.1 and its key.
-func writeCertificate(t *testing.T, cert, key string, serial int64) *x509.Certificate {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), DNSNames: []string{"host.invalid"}, NotAfter: time.Now().Add(time.Hour)}
-	signed, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: signed}, key: {Type: "PRIVATE KEY", Bytes: secret}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	parsed, err := x509.ParseCertificate(signed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return parsed
-}
-
-// TestTLS speaks it with a key, and with a certificate that is renewed.
-func TestTLS(t *testing.T) {
-	dir := t.TempDir()
-	cert, key := filepath.Join(dir, "cert"), filepath.Join(dir, "key")
-	first := writeCertificate(t, cert, key, 1)
-	f := newAPI(t, &fakeCounter{}, &fakeStore{}, func(cfg *config.Config) {
-		cfg.API.TLSCert, cfg.API.TLSKey, cfg.API.Keys = cert, key, []config.Secret{"0123456789abcdef"}
-	})
-	stop := f.run()
-	address := f.address(t)
-	check := func(trusted *x509.Certificate) {
-		t.Helper()
-		pool := x509.NewCertPool()
-		pool.AddCert(trusted)
-		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "host.invalid"}}
-		defer transport.CloseIdleConnections()
-		for given, want := range map[string]int{"0123456789abcdef": 200, "": 403} {
-			r, err := http.NewRequest("GET", "https://"+address+api.DNSPath, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.Header.Set("DD-API-KEY", given)
-			answer, err := (&http.Client{Transport: transport}).Do(r)
-			if err != nil {
-				t.Error(err)
-				continue
-			}
-			answer.Body.Close()
-			if answer.StatusCode != want {
-				t.Errorf("with the key %q: %s", given, answer.Status)
-			}
-		}
-	}
-	check(first)
-	second := writeCertificate(t, cert, key, 2)
-	f.daemon.Reload()
-	check(second)
-	if err := os.WriteFile(cert, []byte("bad"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f.daemon.Reload()
-	check(second)
-	if n := len(f.log.lines("certificate")); n != 2 {
-		t.Errorf("%d lines about the certificate:\n%s", n, f.log.String())
-	}
-	if err := stop(); err != nil {
-		t.Error(err)
 	}
 }

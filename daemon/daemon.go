@@ -20,9 +20,9 @@ import (
 	"socktally/config"
 	"socktally/flows"
 	"socktally/forward"
-	"socktally/forward/dogstatsd"
-	"socktally/forward/series"
+	"socktally/forward/sinks"
 	"socktally/forward/spool"
+	"socktally/internal/clock"
 	"socktally/metric"
 )
 
@@ -41,20 +41,24 @@ type Options struct {
 	Stdout io.Writer
 	// Version names this build.
 	Version string
+	// Clock tells the time of readings and tallies, the machine's if nil. The schedules, which a library keeps,
+	// go by the machine's.
+	Clock clock.Clock
 
-	openFlows func(flows.Options) (flowCounter, error)               // flows.Open if nil
-	openStore func(config.Config, *slog.Logger) (recordStore, error) // openStore if nil
+	openFlows func(flows.Options) (flowCounter, error)                            // flows.Open if nil
+	openStore func(config.Config, *slog.Logger, clock.Clock) (recordStore, error) // openStore if nil
 }
 
 // Daemon reads and forwards. It is made by New and used by one call of Run or Once.
 type Daemon struct {
 	cfg       config.Config
 	log       *slog.Logger
+	clock     clock.Clock
 	collector *collector.Collector
 	forwarder *forward.Forwarder
 	flows     *flowTally              // nil where flows are off
 	api       atomic.Pointer[readAPI] // nil where there is none, and before Run
-	openStore func(config.Config, *slog.Logger) (recordStore, error)
+	openStore func(config.Config, *slog.Logger, clock.Clock) (recordStore, error)
 	manager   manager
 
 	mu      sync.Mutex
@@ -66,55 +70,46 @@ func New(cfg config.Config, log *slog.Logger, o Options) (*Daemon, error) {
 	if o.ProcRoot == "" {
 		o.ProcRoot = "/proc"
 	}
+	o.Clock = clock.OrSystem(o.Clock)
 	c, err := collector.New(o.ProcRoot, cfg.Scope)
 	if err != nil {
 		return nil, err
 	}
-	var sinks []forward.Sink
-	for _, name := range cfg.Forward {
-		s, err := newSink(name, cfg, o)
-		if err != nil {
-			return nil, fmt.Errorf("open sink %s: %w", name, err)
-		}
-		sinks = append(sinks, s)
+	receivers, err := openSinks(cfg, sinks.Program{Stdout: o.Stdout, Version: o.Version, Clock: o.Clock})
+	if err != nil {
+		return nil, err
 	}
-	options := forward.Options{SpoolLimits: spool.Limits{MaxBytes: cfg.SpoolMaxBytes, MaxAge: cfg.SpoolMaxAge}}
-	if cfg.SpoolMaxBytes > 0 {
+	options := forward.Options{Clock: o.Clock, SpoolLimits: spool.Limits{MaxBytes: cfg.Spool.MaxBytes, MaxAge: cfg.Spool.MaxAge}}
+	if cfg.Spool.MaxBytes > 0 {
 		options.SpoolDir = filepath.Join(cfg.StateDir, "spool")
 	}
-	d := &Daemon{cfg: cfg, log: log, collector: c, openStore: o.openStore, manager: manager{log: log}}
+	d := &Daemon{cfg: cfg, log: log, clock: o.Clock, collector: c, openStore: o.openStore, manager: manager{log: log, clock: o.Clock}}
 	if d.openStore == nil {
 		d.openStore = openStore
 	}
-	if cfg.Flows != "off" {
+	if cfg.Flows.On() {
 		if d.flows, err = newFlowTally(cfg, log, o); err != nil {
 			return nil, err
 		}
 	}
-	d.forwarder = forward.New(log, options, sinks...)
+	d.forwarder = forward.New(log, options, receivers...)
 	return d, nil
 }
 
-func newSink(name string, cfg config.Config, o Options) (forward.Sink, error) {
-	statsd := dogstatsd.Options{Tags: cfg.Tags}
-	if cfg.HostnameGiven {
-		// Else the Agent that receives a sample adds its own host.
-		statsd.Tags = append([]string{"host:" + cfg.Hostname}, cfg.Tags...)
+func openSinks(cfg config.Config, program sinks.Program) ([]forward.Sink, error) {
+	var all []forward.Sink
+	for _, name := range cfg.Forward {
+		sink, err := sinks.Lookup(name)
+		if err != nil {
+			return nil, err
+		}
+		opened, err := sink.Open(cfg, program)
+		if err != nil {
+			return nil, fmt.Errorf("open sink %s: %w", name, err)
+		}
+		all = append(all, opened)
 	}
-	switch name {
-	case config.DogStatsD:
-		return dogstatsd.New(cfg.DogStatsDAddress.Network, cfg.DogStatsDAddress.Target, statsd)
-	case config.Stdout:
-		return dogstatsd.NewWriter(name, o.Stdout, statsd)
-	default:
-		return series.New(series.Options{
-			URL:       cfg.HTTPURL,
-			APIKey:    string(cfg.APIKey),
-			Host:      cfg.Hostname,
-			Tags:      cfg.Tags,
-			UserAgent: "socktally/" + o.Version,
-		}), nil
-	}
+	return all, nil
 }
 
 // Run takes the first reading at once and then one on each tick of the schedule, until ctx ends, and
@@ -131,19 +126,19 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	c := cron.New(cron.WithLogger(cron.DiscardLogger))
 	c.Schedule(d.cfg.Schedule, cron.FuncJob(d.tick))
-	d.log.Info("started", "schedule", d.cfg.ScheduleSpec, "scope", string(d.cfg.Scope), "forward", d.cfg.Forward)
+	d.log.Info("started", "schedule", d.cfg.Schedule.Spec, "scope", string(d.cfg.Scope), "forward", d.cfg.Forward)
 	d.tick()
 	forgetStart()
 	d.manager.watch(c)
 	d.manager.tell(sd.SdNotifyReady)
 	c.Start() // before flows, which take a moment to open and must not cost a reading
 	if d.flows != nil && d.flows.open() {
-		c.Schedule(d.cfg.FlowsSchedule, cron.FuncJob(func() { d.flows.tick(d.forwarder) }))
+		c.Schedule(d.cfg.Flows.Schedule, cron.FuncJob(func() { d.flows.tick(d.forwarder) }))
 	}
 
 	<-ctx.Done()
 	d.manager.tell(sd.SdNotifyStopping)
-	begin := time.Now()
+	begin := d.clock.Monotonic()
 	stopped := make(chan []forward.Summary, 1)
 	go func() {
 		<-c.Stop().Done()
@@ -158,13 +153,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 	case all := <-stopped:
 		for _, s := range all {
 			d.log.Info("stopped", "sink", s.Sink, "sent", s.Sent, "dropped", s.Dropped+s.Expired+s.Evicted,
-				"spooled", s.Spooled, "replayed", s.Replayed, "took", time.Since(begin).Round(time.Millisecond).String())
+				"spooled", s.Spooled, "replayed", s.Replayed, "took", (d.clock.Monotonic() - begin).Round(time.Millisecond).String())
 		}
 		if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 			return err // of the API, which ended by itself
 		}
 		return nil
-	case <-time.After(stopTimeout):
+	case <-d.clock.After(stopTimeout):
 		return fmt.Errorf("stop: a reading or a sink still hangs after %v, and what was on its way to it is lost", stopTimeout)
 	}
 }
@@ -176,15 +171,15 @@ func (d *Daemon) tick() {
 		return
 	}
 	defer d.mu.Unlock()
-	now := time.Now()
-	defer d.manager.begin(now)()
+	now := d.clock.Now()
+	defer d.manager.begin()()
 	d.read(now, d.cfg.Schedule.Next(now))
 }
 
 // Once takes one reading and waits until it is delivered or kept on disk. The error names each sink
 // for which neither succeeded, and what could not be read.
 func (d *Daemon) Once() error {
-	now := time.Now()
+	now := d.clock.Now()
 	errs := []error{d.read(now, now.Add(onceTimeout))}
 	for _, s := range d.forwarder.Close(onceTimeout) {
 		if s.Expired+s.Evicted > 0 {
@@ -201,9 +196,10 @@ func (d *Daemon) Once() error {
 // read takes a reading and queues it for delivery by the deadline. What could not be read is
 // returned, counted, and logged when it changes.
 func (d *Daemon) read(now, deadline time.Time) error {
+	begin := d.clock.Monotonic()
 	samples, err := d.collector.Read(now)
 	samples = append(samples, metric.Sample{
-		Name: metric.ReadingDuration, Kind: metric.Gauge, Time: now, Value: time.Since(now).Seconds(),
+		Name: metric.ReadingDuration, Kind: metric.Gauge, Time: now, Value: (d.clock.Monotonic() - begin).Seconds(),
 	})
 	d.forwarder.Count(metric.Readings, 1)
 	if err != nil {

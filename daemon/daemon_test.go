@@ -69,7 +69,7 @@ func newFixture(t *testing.T, change func(*config.Config, *Options)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := config.Config{Forward: []string{config.Stdout}, ScheduleSpec: "@every 15s", Schedule: schedule, Scope: metric.Host, Hostname: "db-1", Flows: "off"}
+	cfg := config.Config{Forward: []string{"stdout"}, Schedule: schedule, Scope: metric.Host, Hostname: "db-1", Flows: config.Flows{Mode: "off"}}
 	o := Options{ProcRoot: root, Stdout: &f.out, Version: "test"}
 	if change != nil {
 		change(&cfg, &o)

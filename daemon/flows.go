@@ -15,6 +15,7 @@ import (
 	"socktally/flows/coverage"
 	"socktally/flows/networks"
 	"socktally/forward"
+	"socktally/internal/clock"
 	"socktally/metric"
 	"socktally/record"
 )
@@ -44,6 +45,7 @@ func openFlows(o flows.Options) (flowCounter, error) {
 type flowTally struct {
 	cfg      config.Config
 	log      *slog.Logger
+	clock    clock.Clock
 	options  flows.Options
 	openFunc func(flows.Options) (flowCounter, error)
 	splitter *flowmetric.Splitter
@@ -54,21 +56,21 @@ type flowTally struct {
 
 	mu      sync.Mutex  // held during a tally
 	counter flowCounter // nil before flows are open, and after
-	since   time.Time   // the end of the last tally whose metrics were forwarded
-	// dnsSince is what since is, for DNS.
-	dnsSince time.Time
-	fresh    time.Time // the end of the last tally that succeeded
-	losses   coverage.Losses
-	tally    trouble
-	dns      trouble
-	losing   bool
+	// Of monotonic time: the end of the last tally whose metrics were forwarded, the same for DNS, and the end of
+	// the last tally that succeeded.
+	since, dnsSince, fresh time.Duration
+
+	losses coverage.Losses
+	tally  trouble
+	dns    trouble
+	losing bool
 }
 
 // FlowOptions returns what cfg asks of a flows.Counter. Its Flows is not "off".
 func FlowOptions(cfg config.Config) flows.Options {
 	o := flows.Options{
-		Mode: flows.Mode(cfg.Flows), Scope: flows.Host, MaxFlows: cfg.FlowsMax,
-		NoUDP: !cfg.FlowsUDP, DNSPorts: cfg.DNSPorts,
+		Mode: flows.Mode(cfg.Flows.Mode), Scope: flows.Host, MaxFlows: cfg.Flows.Max,
+		NoUDP: !cfg.Flows.UDP, DNSPorts: cfg.Flows.DNSPorts,
 	}
 	if cfg.Scope == metric.NetNS {
 		o.Scope = flows.NetNS
@@ -77,20 +79,20 @@ func FlowOptions(cfg config.Config) flows.Options {
 }
 
 func newFlowTally(cfg config.Config, log *slog.Logger, o Options) (*flowTally, error) {
-	splitter, err := flowmetric.New(flowmetric.Options{Tags: cfg.FlowTags, MaxContexts: cfg.FlowMaxContexts})
+	splitter, err := flowmetric.New(flowmetric.Options{Tags: cfg.Flows.Tags, MaxContexts: cfg.Flows.MaxContexts})
 	if err != nil {
 		return nil, err
 	}
-	f := &flowTally{cfg: cfg, log: log, openFunc: o.openFlows, splitter: splitter}
+	f := &flowTally{cfg: cfg, log: log, clock: o.Clock, openFunc: o.openFlows, splitter: splitter}
 	f.options = FlowOptions(cfg)
 	f.options.Proc = o.ProcRoot
 	if f.openFunc == nil {
 		f.openFunc = openFlows
 	}
-	if cfg.NetworksFile != "" {
-		table, err := networks.Load(cfg.NetworksFile)
+	if cfg.Flows.NetworksFile != "" {
+		table, err := networks.Load(cfg.Flows.NetworksFile)
 		if err != nil {
-			return nil, fmt.Errorf("read networks %s: %w", cfg.NetworksFile, err)
+			return nil, fmt.Errorf("read networks %s: %w", cfg.Flows.NetworksFile, err)
 		}
 		f.setNetworks(table)
 	}
@@ -105,10 +107,11 @@ func (f *flowTally) open() bool {
 		return false
 	}
 	f.mu.Lock()
-	f.counter, f.since = counter, time.Now()
+	f.counter, f.since = counter, f.clock.Monotonic()
 	f.dnsSince = f.since
+	f.fresh = f.since - refreshAfter // there was none
 	f.mu.Unlock()
-	f.log.Info("flows are counted", "source", string(counter.Source()), "schedule", f.cfg.FlowsScheduleSpec)
+	f.log.Info("flows are counted", "source", string(counter.Source()), "schedule", f.cfg.Flows.Schedule.Spec)
 	LogCoverage(f.log, counter.Coverage())
 	return true
 }
@@ -136,7 +139,7 @@ func (f *flowTally) tick(to *forward.Forwarder) {
 	defer f.ticking.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.forward(context.Background(), to, f.cfg.FlowsSchedule.Next(time.Now()))
+	f.forward(context.Background(), to, f.cfg.Flows.Schedule.Next(f.clock.Now()))
 }
 
 // close tallies what flowed since the last tick and ends the counting.
@@ -148,7 +151,7 @@ func (f *flowTally) close(to *forward.Forwarder) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lastTally)
 	defer cancel()
-	f.forward(ctx, to, time.Now().Add(lastTally))
+	f.forward(ctx, to, f.clock.Now().Add(lastTally))
 	if err := f.counter.Close(); err != nil {
 		f.log.Warn("closing the flow counter failed", "error", err)
 	}
@@ -158,23 +161,23 @@ func (f *flowTally) close(to *forward.Forwarder) {
 // forward queues the metrics of one tally for delivery by the deadline. After an error the next tally
 // has the counts that this one could not read, and covers the time of both.
 func (f *flowTally) forward(ctx context.Context, to *forward.Forwarder, deadline time.Time) {
-	begin := time.Now()
+	begin := f.clock.Monotonic()
 	to.Count(metric.FlowTallies, 1)
 	records, queries, err := f.take(ctx)
-	now := time.Now()
+	now, end := f.clock.Now(), f.clock.Monotonic()
 	if err != nil {
 		to.Count(metric.FlowTalliesFailed, 1)
 		return
 	}
-	samples := f.splitter.Samples(records, now, now.Sub(f.since))
-	f.since = now
-	if ofDNS := f.splitter.DNSSamples(queries, now, now.Sub(f.dnsSince)); ofDNS != nil {
+	samples := f.splitter.Samples(records, now, end-f.since)
+	f.since = end
+	if ofDNS := f.splitter.DNSSamples(queries, now, end-f.dnsSince); ofDNS != nil {
 		samples = append(samples, ofDNS...)
-		f.dnsSince = now
+		f.dnsSince = end
 	}
 	f.countLosses(to)
 	samples = append(samples, metric.Sample{
-		Name: metric.FlowTallyDuration, Kind: metric.Gauge, Time: now, Value: time.Since(begin).Seconds(),
+		Name: metric.FlowTallyDuration, Kind: metric.Gauge, Time: now, Value: (f.clock.Monotonic() - begin).Seconds(),
 	})
 	samples = append(samples, f.api.samples(to, now)...)
 	to.Forward(samples, now, deadline)
@@ -190,10 +193,10 @@ func (f *flowTally) take(ctx context.Context) ([]record.Flow, []record.DNS, erro
 	}
 	queries, err := f.counter.TallyDNS(ctx)
 	f.dns.log(f.log, err, "DNS could not be tallied", "DNS is tallied again")
-	f.fresh = time.Now()
+	f.fresh = f.clock.Monotonic()
 	if f.api != nil {
 		kept, keptQueries := f.nameRemotes(records, queries)
-		f.api.add(f.fresh, kept, keptQueries)
+		f.api.add(f.clock.Now(), kept, keptQueries)
 	}
 	return records, queries, nil
 }
@@ -210,7 +213,7 @@ const (
 func (f *flowTally) refresh(ctx context.Context) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.counter == nil || time.Since(f.fresh) < refreshAfter || f.splitter.Held() > maxHeld {
+	if f.counter == nil || f.clock.Monotonic()-f.fresh < refreshAfter || f.splitter.Held() > maxHeld {
 		return
 	}
 	if records, queries, err := f.take(ctx); err == nil {
@@ -248,7 +251,7 @@ func (f *flowTally) countLosses(to *forward.Forwarder) {
 // Reload reads the table of networks and the certificate of the API again. One with a fault leaves the
 // one before in use.
 func (d *Daemon) Reload() {
-	hasNetworks := d.flows != nil && d.cfg.NetworksFile != ""
+	hasNetworks := d.flows != nil && d.cfg.Flows.NetworksFile != ""
 	if !hasNetworks && d.cfg.API.TLSCert == "" {
 		d.log.Info("there is nothing to read again")
 		return
@@ -257,11 +260,11 @@ func (d *Daemon) Reload() {
 	if !hasNetworks {
 		return
 	}
-	table, err := networks.Load(d.cfg.NetworksFile)
+	table, err := networks.Load(d.cfg.Flows.NetworksFile)
 	if err != nil {
-		d.log.Warn("networks stay as they were", "file", d.cfg.NetworksFile, "error", oneLine(err))
+		d.log.Warn("networks stay as they were", "file", d.cfg.Flows.NetworksFile, "error", oneLine(err))
 		return
 	}
 	d.flows.setNetworks(table)
-	d.log.Info("networks are read again", "file", d.cfg.NetworksFile, "networks", table.Len())
+	d.log.Info("networks are read again", "file", d.cfg.Flows.NetworksFile, "networks", table.Len())
 }

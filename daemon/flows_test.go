@@ -94,8 +94,7 @@ func withFlows(t *testing.T, c *fakeCounter, openErr error, change func(*config.
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg.Flows, cfg.FlowsMax, cfg.FlowsScheduleSpec, cfg.FlowsSchedule = "auto", 100, "@every 30s", schedule
-		cfg.FlowTags, cfg.FlowMaxContexts = []string{"service", "remote"}, 10
+		cfg.Flows = config.Flows{Mode: "auto", Max: 100, Schedule: schedule, Tags: []string{"service", "remote"}, MaxContexts: 10}
 		if change != nil {
 			change(cfg)
 		}
@@ -278,7 +277,7 @@ func TestNetworksAreReadAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		write("10.0.0.0/8 name:DB")
 		c := &fakeCounter{}
-		f := newFixture(t, withFlows(t, c, nil, func(cfg *config.Config) { cfg.NetworksFile = path }))
+		f := newFixture(t, withFlows(t, c, nil, func(cfg *config.Config) { cfg.Flows.NetworksFile = path }))
 		stop := f.run()
 		for _, step := range []struct{ table, remote, log string }{
 			{"", "db", ""},
@@ -313,7 +312,7 @@ func TestNetworksAreReadAgain(t *testing.T) {
 	}
 	f.daemon.forwarder.Close(0)
 	write("bad")
-	if _, err := New(config.Config{NetworksFile: path, FlowMaxContexts: 1}, f.daemon.log, Options{}); err == nil || !strings.Contains(err.Error(), path+": line 1: ") {
+	if _, err := New(config.Config{Flows: config.Flows{NetworksFile: path, MaxContexts: 1}}, f.daemon.log, Options{}); err == nil || !strings.Contains(err.Error(), path+": line 1: ") {
 		t.Errorf("got %v", err)
 	}
 }

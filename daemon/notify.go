@@ -7,14 +7,17 @@ import (
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/robfig/cron/v3"
+
+	"socktally/internal/clock"
 )
 
 // manager tells the service manager how the daemon fares, by sd_notify(3). Without one, which is
 // without NOTIFY_SOCKET in the environment, it does nothing.
 type manager struct {
-	log *slog.Logger
-	// reading is when the reading that now runs began, nil where none runs.
-	reading atomic.Pointer[time.Time]
+	log   *slog.Logger
+	clock clock.Clock
+	// reading is the monotonic time when the reading that now runs began, nil where none runs.
+	reading atomic.Pointer[time.Duration]
 }
 
 // tell sends one state. An error is logged and not returned: the readings matter more.
@@ -25,7 +28,8 @@ func (m *manager) tell(state string) {
 }
 
 // begin notes that a reading runs until the function that it returns is called.
-func (m *manager) begin(now time.Time) (end func()) {
+func (m *manager) begin() (end func()) {
+	now := m.clock.Monotonic()
 	m.reading.Store(&now)
 	return func() { m.reading.Store(nil) }
 }
@@ -42,7 +46,7 @@ func (m *manager) watch(schedule *cron.Cron) {
 		return
 	}
 	schedule.Schedule(cron.Every(interval/2), cron.FuncJob(func() {
-		if began := m.reading.Load(); began == nil || time.Since(*began) < interval {
+		if began := m.reading.Load(); began == nil || m.clock.Monotonic()-*began < interval {
 			m.tell(sd.SdNotifyWatchdog)
 		}
 	}))

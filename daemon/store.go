@@ -10,6 +10,7 @@ import (
 	"socktally/api"
 	"socktally/config"
 	"socktally/forward"
+	"socktally/internal/clock"
 	"socktally/metric"
 	"socktally/record"
 	"socktally/store"
@@ -32,9 +33,9 @@ type recordStore interface {
 
 // openStore opens the store in the state folder. Where that cannot be written, a person most likely
 // tries the daemon out: the store is in memory then, which is said.
-func openStore(cfg config.Config, log *slog.Logger) (recordStore, error) {
+func openStore(cfg config.Config, log *slog.Logger, c clock.Clock) (recordStore, error) {
 	o := store.Options{
-		Path: filepath.Join(cfg.StateDir, storeFile), Retention: cfg.API.Retention, MaxBytes: storeMaxBytes, Log: log,
+		Path: filepath.Join(cfg.StateDir, storeFile), Retention: cfg.API.Retention, MaxBytes: storeMaxBytes, Log: log, Clock: c,
 	}
 	s, err := store.Open(o)
 	if errors.Is(err, store.ErrNotWritable) {

@@ -19,7 +19,7 @@ import (
 func TestStoreOfTheStateFolder(t *testing.T) {
 	cfg := config.Config{StateDir: filepath.Join(t.TempDir(), "state"), API: config.API{Retention: time.Hour}}
 	log := slog.New(slog.DiscardHandler)
-	first, err := openStore(cfg, log)
+	first, err := openStore(cfg, log, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,13 +31,13 @@ func TestStoreOfTheStateFolder(t *testing.T) {
 	if err := first.Add(now, []record.Flow{flow}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := openStore(cfg, log); !errors.Is(err, store.ErrLocked) || s != nil || !strings.Contains(err.Error(), filepath.Join(cfg.StateDir, "socktally.db")) {
+	if s, err := openStore(cfg, log, nil); !errors.Is(err, store.ErrLocked) || s != nil || !strings.Contains(err.Error(), filepath.Join(cfg.StateDir, "socktally.db")) {
 		t.Errorf("a second daemon has the store: %v", err)
 	}
 	if err := first.Close(); err != nil {
 		t.Error(err)
 	}
-	again, err := openStore(cfg, log)
+	again, err := openStore(cfg, log, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestStoreWithoutAFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log output
-	s, err := openStore(config.Config{StateDir: filepath.Join(file, "state")}, slog.New(slog.NewTextHandler(&log, nil)))
+	s, err := openStore(config.Config{StateDir: filepath.Join(file, "state")}, slog.New(slog.NewTextHandler(&log, nil)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,25 +11,20 @@ import (
 	"socktally/config"
 	"socktally/flows"
 	"socktally/internal/host"
+	"socktally/internal/finding"
 )
 
-// State is how a check went.
-type State string
+// What a check has found, under its usual name here.
+type (
+	Finding = finding.Finding
+	State   = finding.State
+)
 
 const (
-	OK   State = "ok"
-	Less State = "less" // it works, with less
-	Bad  State = "bad"  // it does not work
+	OK   = finding.OK
+	Less = finding.Less
+	Bad  = finding.Bad
 )
-
-// Finding is the result of one check. It holds no secret.
-type Finding struct {
-	Check string `json:"check"`
-	State State  `json:"state"`
-	Text  string `json:"text"`
-	// Remedy is the one thing to do, "" where there is nothing to do.
-	Remedy string `json:"remedy,omitempty"`
-}
 
 // Options are what Examine looks at. Proc and Sys are where these file systems are mounted.
 type Options struct {
@@ -88,10 +83,10 @@ type examination struct {
 func (e *examination) ok(check, text string) { e.find(check, OK, text, "") }
 
 func (e *examination) find(check string, state State, text, remedy string) {
-	e.findings = append(e.findings, Finding{check, state, text, remedy})
+	e.findings = append(e.findings, Finding{Check: check, State: state, Text: text, Remedy: remedy})
 }
 
-func (e *examination) flowsOn() bool { return e.Config.Flows != "off" }
+func (e *examination) flowsOn() bool { return e.Config.Flows.On() }
 
 // ofProcess is a path below the process that is looked at.
 func (e *examination) ofProcess(name string) string {

@@ -57,9 +57,8 @@ func options(t *testing.T, changed map[string]string) Options {
 		t.Fatal(err)
 	}
 	return Options{Proc: root + "/proc", Sys: root + "/sys", Process: "self", Now: now, Config: config.Config{
-		Forward: []string{config.Stdout}, Scope: metric.Host, Flows: "auto",
-		ScheduleSpec: "@every 15s", Schedule: schedule, FlowsScheduleSpec: "@every 15s", FlowsSchedule: schedule,
-		StateDir: root + "/state", SpoolMaxBytes: 1 << 20, SpoolMaxAge: time.Hour,
+		Forward: []string{"stdout"}, Scope: metric.Host, Schedule: schedule, Flows: config.Flows{Mode: "auto", Schedule: schedule},
+		StateDir: root + "/state", Spool: config.Spool{MaxBytes: 1 << 20, MaxAge: time.Hour},
 	}}
 }
 
@@ -91,7 +90,7 @@ func TestHost(t *testing.T) {
 		{"all is well", nil, nil, "", 0},
 		{"old kernel", map[string]string{"proc/sys/kernel/osrelease": "5.10.0-8-amd64\n"}, nil, "less kernel: 5.10.0", 1},
 		{"flows off", map[string]string{"proc/sys/kernel/osrelease": "5.10.0\n", "proc/self/status": "-", "sys/kernel/btf/vmlinux": "-"},
-			func(c *config.Config) { c.Flows = "off" }, "", 0},
+			func(c *config.Config) { c.Flows.Mode = "off" }, "", 0},
 		{"no BTF", map[string]string{"sys/kernel/btf/vmlinux": "-"}, nil, "less btf: ", 1},
 		{"lockdown", map[string]string{"sys/kernel/security/lockdown": "none integrity [confidentiality]\n"}, nil, "less lockdown: confidentiality", 1},
 		{"no securityfs", map[string]string{"sys/kernel/security/lockdown": "-"}, nil, "", 0},
@@ -112,7 +111,7 @@ func TestHost(t *testing.T) {
 		{"bad limit", map[string]string{"proc/sys/net/ipv4/tcp_max_orphans": "many"}, nil, "less sockstat: ", 1},
 		{"unreadable state", map[string]string{"state/spool/stdout/unreadable/x.spool": "?"}, nil, "less spool: stdout: 0 files", 1},
 		{"state is a file", map[string]string{"state/spool/stdout": "?", "state/socktally.db/x": ""}, nil, "less store: ", 1},
-		{"no spool", nil, func(c *config.Config) { c.SpoolMaxBytes = 0 }, "", 0},
+		{"no spool", nil, func(c *config.Config) { c.Spool.MaxBytes = 0 }, "", 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -151,8 +150,8 @@ func find(findings []Finding, check string) string {
 
 func TestSpoolIsShown(t *testing.T) {
 	o := options(t, nil)
-	o.Config.Forward = []string{config.HTTP}
-	o.Config.HTTPURL = "http://127.0.0.1:1"
+	o.Config.Forward = []string{"http"}
+	o.Config.HTTP.URL = "http://127.0.0.1:1"
 	if got := find(Examine(context.Background(), o), "spool"); !strings.HasPrefix(got, "ok http: 1 files of 9 bytes wait, at most 1048576 bytes and 1h0m0s") {
 		t.Errorf("got %q", got)
 	}
@@ -162,7 +161,7 @@ func TestSpoolIsShown(t *testing.T) {
 func TestUDPReceiver(t *testing.T) {
 	o := options(t, nil)
 	o.Proc = "/proc"
-	o.Config.Forward = []string{config.DogStatsD}
+	o.Config.Forward = []string{"dogstatsd"}
 	for _, at := range []string{"127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"} {
 		c, err := net.ListenPacket("udp", at)
 		if err != nil {
@@ -177,7 +176,7 @@ func TestUDPReceiver(t *testing.T) {
 		if at == "[::1]:0" {
 			host = "::1"
 		}
-		o.Config.DogStatsDAddress = config.Address{Network: "udp", Target: net.JoinHostPort(host, port)}
+		o.Config.DogStatsD.Address = config.Address{Network: "udp", Target: net.JoinHostPort(host, port)}
 		if got := find(Examine(context.Background(), o), "receiver"); !strings.HasPrefix(got, "ok udp://") || !strings.HasSuffix(got, "has dropped 0 datagrams") {
 			t.Errorf("%s: got %q", at, got)
 		}
@@ -206,11 +205,11 @@ func TestUDPReceiver(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	o.Config.DogStatsDAddress = config.Address{Network: "udp", Target: c.LocalAddr().String()}
+	o.Config.DogStatsD.Address = config.Address{Network: "udp", Target: c.LocalAddr().String()}
 	if got := find(Examine(context.Background(), o), "receiver"); !strings.HasPrefix(got, "less udp://") || strings.Contains(got, "dropped 0 ") {
 		t.Errorf("got %q", got)
 	}
-	o.Config.DogStatsDAddress.Target = "192.0.2.1:8125"
+	o.Config.DogStatsD.Address.Target = "192.0.2.1:8125"
 	if got := find(Examine(context.Background(), o), "receiver"); !strings.Contains(got, "another host") {
 		t.Errorf("got %q", got)
 	}
@@ -218,10 +217,10 @@ func TestUDPReceiver(t *testing.T) {
 
 func TestUnixReceiver(t *testing.T) {
 	o := options(t, nil)
-	o.Config.Forward = []string{config.DogStatsD}
+	o.Config.Forward = []string{"dogstatsd"}
 	for _, kind := range []string{"unixgram", "unix"} {
 		path := filepath.Join(t.TempDir(), "s")
-		o.Config.DogStatsDAddress = config.Address{Network: "unix", Target: path}
+		o.Config.DogStatsD.Address = config.Address{Network: "unix", Target: path}
 		if got := find(Examine(context.Background(), o), "receiver"); !strings.HasPrefix(got, "bad unix://") {
 			t.Errorf("%s: got %q", kind, got)
 		}
@@ -268,9 +267,9 @@ func TestKey(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			shown, answer = nil, test.answer
 			o := options(t, nil)
-			o.Config.Flows = "off"
-			o.Config.Forward = []string{config.HTTP}
-			o.Config.HTTPURL, o.Config.APIKey, o.Probe = intake.URL, config.Secret(test.key), test.probe
+			o.Config.Flows.Mode = "off"
+			o.Config.Forward = []string{"http"}
+			o.Config.HTTP.URL, o.Config.HTTP.APIKey, o.Probe = intake.URL, config.Secret(test.key), test.probe
 			findings := Examine(context.Background(), o)
 			if got := find(findings, "key"); !strings.HasPrefix(got, test.want) {
 				t.Errorf("got %q, want %q", got, test.want)
@@ -285,38 +284,31 @@ func TestKey(t *testing.T) {
 	}
 	intake.Close()
 	o := options(t, nil)
-	o.Config.Forward, o.Config.HTTPURL, o.Config.APIKey = []string{config.HTTP}, intake.URL, secret
+	o.Config.Forward, o.Config.HTTP.URL, o.Config.HTTP.APIKey = []string{"http"}, intake.URL, secret
 	if got := find(Examine(context.Background(), o), "receiver"); !strings.HasPrefix(got, "bad "+intake.URL) {
 		t.Errorf("got %q", got)
 	}
 }
 
-func FuzzParseUDP(f *testing.F) {
-	f.Add("  sl  local_address\n 3014: 0100007F:1FBD 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 15212 2 0000000000000000 7\n")
-	f.Add("  sl\n 3014: 00000000000000000000000001000000:1FBD 0 07 0:0 00:0 0 0 0 15212 2 0 0\n")
-	f.Add("\n x")
-	f.Fuzz(func(t *testing.T, text string) {
-		sockets, err := parseUDP(strings.NewReader(text))
-		if err != nil {
-			return
+// TestProxyOfAnotherProcess asks the intake as that process does, by its HTTPS_PROXY.
+func TestProxyOfAnotherProcess(t *testing.T) {
+	var asked []string
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.Host)
+		w.WriteHeader(http.StatusTeapot)
+	}))
+	defer proxy.Close()
+	for process, want := range map[string]int{"self": 0, "1": 1} {
+		asked = nil
+		o := options(t, nil)
+		o.Process = process
+		o.Config.Flows.Mode = "off"
+		o.Config.Forward = []string{"http"}
+		// A loopback address, which net/http asks without a proxy whatever the environment of the test says.
+		o.Config.HTTP = config.HTTP{URL: "https://127.0.0.1:1", Proxy: config.Secret(proxy.URL)}
+		Examine(context.Background(), o)
+		if len(asked) != want || want > 0 && asked[0] != "CONNECT 127.0.0.1:1" {
+			t.Errorf("%s: the proxy was asked for %q, want %d requests", process, asked, want)
 		}
-		for _, s := range sockets {
-			if !s.local.Addr().IsValid() {
-				t.Errorf("%+v has no address", s)
-			}
-		}
-	})
-}
-
-func TestParseUDP(t *testing.T) {
-	text, err := os.ReadFile("/proc/self/net/udp")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := parseUDP(strings.NewReader(string(text))); err != nil {
-		t.Errorf("this machine's own: %v", err)
-	}
-	if _, err := parseUDP(strings.NewReader("heading\n 1: 0100007F:1FBD 0 07\n")); err == nil || !strings.Contains(err.Error(), "line 2") {
-		t.Errorf("a line that is cut: %v", err)
 	}
 }

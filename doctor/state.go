@@ -17,9 +17,9 @@ func (e *examination) schedule() {
 		next := s.Next(e.Now)
 		e.ok(check, fmt.Sprintf("%s, next at %s", spec, next.Format(time.RFC3339)))
 	}
-	tell("schedule", e.Config.ScheduleSpec, e.Config.Schedule)
+	tell("schedule", e.Config.Schedule.Spec, e.Config.Schedule)
 	if e.flowsOn() {
-		tell("flows schedule", e.Config.FlowsScheduleSpec, e.Config.FlowsSchedule)
+		tell("flows schedule", e.Config.Flows.Schedule.Spec, e.Config.Flows.Schedule)
 	}
 }
 
@@ -28,7 +28,7 @@ const unreadable = "unreadable"
 
 // spool looks at what waits for each sink, and whether more could.
 func (e *examination) spool() {
-	if e.Config.SpoolMaxBytes == 0 {
+	if e.Config.Spool.MaxBytes == 0 {
 		e.ok("spool", "off, by SOCKTALLY_SPOOL_MAX_BYTES: what cannot be delivered at once is lost")
 		return
 	}
@@ -60,7 +60,7 @@ func (e *examination) spool() {
 			}
 			return nil
 		})
-		text := fmt.Sprintf("%s: %d files of %d bytes wait, at most %d bytes and %v", sink, files, bytes, e.Config.SpoolMaxBytes, e.Config.SpoolMaxAge)
+		text := fmt.Sprintf("%s: %d files of %d bytes wait, at most %d bytes and %v", sink, files, bytes, e.Config.Spool.MaxBytes, e.Config.Spool.MaxAge)
 		if files > 0 {
 			text += fmt.Sprintf(", the oldest since %v", e.Now.Sub(oldest).Round(time.Second))
 		}

@@ -44,7 +44,7 @@ func (e *examination) tally(ctx context.Context, counter *flows.Counter) {
 		e.find("contexts", Less, oneLine(err), "try again")
 		return
 	}
-	splitter, err := flowmetric.New(flowmetric.Options{Tags: e.Config.FlowTags, MaxContexts: e.Config.FlowMaxContexts})
+	splitter, err := flowmetric.New(flowmetric.Options{Tags: e.Config.Flows.Tags, MaxContexts: e.Config.Flows.MaxContexts})
 	if err != nil {
 		e.find("contexts", Less, err.Error(), "correct SOCKTALLY_FLOW_TAGS")
 		return
@@ -58,8 +58,8 @@ func (e *examination) tally(ctx context.Context, counter *flows.Counter) {
 		contexts[s.Name+" "+strings.Join(s.Tags, ",")] = true
 	}
 	text := fmt.Sprintf("%d flows in %v make %.0f combinations of tags and %d contexts (a custom metric each); the budget is %d combinations",
-		len(records), now.Sub(began).Round(time.Second), combinations, len(contexts), e.Config.FlowMaxContexts)
-	if int(combinations) > e.Config.FlowMaxContexts {
+		len(records), now.Sub(began).Round(time.Second), combinations, len(contexts), e.Config.Flows.MaxContexts)
+	if int(combinations) > e.Config.Flows.MaxContexts {
 		e.find("contexts", Less, text, "split by less in SOCKTALLY_FLOW_TAGS, or raise SOCKTALLY_FLOW_MAX_CONTEXTS")
 	} else {
 		e.ok("contexts", text)

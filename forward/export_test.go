@@ -1,16 +1,17 @@
 package forward
 
-import "time"
+import (
+	"time"
+
+	"socktally/internal/clock/clocktest"
+)
 
 // WithTestClock returns options whose time a test moves by hand and whose attempts end early.
-func WithTestClock(o Options, attempt time.Duration) (Options, *fakeClock) {
-	clock := newFakeClock()
-	o.clock, o.attempt = clock, attempt
+func WithTestClock(o Options, attempt time.Duration) (Options, *clocktest.Clock) {
+	clock := newTestClock()
+	o.Clock, o.attempt = clock, attempt
 	return o, clock
 }
-
-// Advance moves the clock.
-func (c *fakeClock) Advance(d time.Duration) { c.advance(d) }
 
 // Sent returns how many samples the first sink has delivered so far.
 func (f *Forwarder) Sent() int {

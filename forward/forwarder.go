@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"socktally/forward/spool"
+	"socktally/internal/clock"
 	"socktally/metric"
 )
 
@@ -30,13 +31,14 @@ type Options struct {
 	// SpoolLimits hold for each sink.
 	SpoolLimits spool.Limits
 
-	clock   Clock         // the system's if nil
+	Clock clock.Clock // the machine's if nil
+
 	attempt time.Duration // attemptTimeout if 0
 }
 
 // Forwarder hands every batch to every sink. Its methods are safe for concurrent use.
 type Forwarder struct {
-	clock   Clock
+	clock   clock.Clock
 	workers []*worker
 	running sync.WaitGroup
 	ending  chan struct{} // closed when only one more attempt per batch is allowed
@@ -48,14 +50,12 @@ type Forwarder struct {
 
 // New starts a Forwarder. It owns the sinks from now on.
 func New(log *slog.Logger, o Options, sinks ...Sink) *Forwarder {
-	if o.clock == nil {
-		o.clock = systemClock{}
-	}
+	o.Clock = clock.OrSystem(o.Clock)
 	if o.attempt == 0 {
 		o.attempt = attemptTimeout
 	}
 	ctx, abort := context.WithCancel(context.Background())
-	f := &Forwarder{clock: o.clock, ending: make(chan struct{}), abort: abort}
+	f := &Forwarder{clock: o.Clock, ending: make(chan struct{}), abort: abort}
 	for _, s := range sinks {
 		w := &worker{
 			Forwarder: f,
@@ -64,10 +64,10 @@ func New(log *slog.Logger, o Options, sinks ...Sink) *Forwarder {
 			sink:      s,
 			log:       log.With("sink", s.Name(), "receiver", s.Receiver()),
 			queue:     make(chan batch, queuedBatches),
-			ledger:    newLedger(o.clock.Now()),
+			ledger:    newLedger(o.Clock.Monotonic()),
 		}
 		if o.SpoolDir != "" && s.Acknowledged() {
-			w.spool = spool.New(filepath.Join(o.SpoolDir, s.Name()), o.SpoolLimits, o.clock.Now)
+			w.spool = spool.New(filepath.Join(o.SpoolDir, s.Name()), o.SpoolLimits, o.Clock.Now)
 			w.spoolState(w.spool.Check())
 		}
 		f.workers = append(f.workers, w)
@@ -94,8 +94,8 @@ func (f *Forwarder) Forward(samples []metric.Sample, now, deadline time.Time) {
 		states = append(states, w.states(now)...)
 	}
 	for _, w := range f.workers {
-		b := batch{deadline: deadline}
-		for _, part := range [][]metric.Sample{samples, states, w.ledger.take(now)} {
+		b := batch{deadline: f.clock.Monotonic() + deadline.Sub(f.clock.Now())}
+		for _, part := range [][]metric.Sample{samples, states, w.ledger.take(now, f.clock.Monotonic())} {
 			b.samples = append(b.samples, part...)
 		}
 		err := errors.New("the forwarder is closed")
@@ -134,8 +134,8 @@ func (f *Forwarder) Close(grace time.Duration) []Summary {
 	}
 	f.closing.Unlock()
 
-	defer time.AfterFunc(grace, func() { close(f.ending) }).Stop()
-	defer time.AfterFunc(grace+lastAttempt, f.abort).Stop()
+	defer f.clock.AfterFunc(grace, func() { close(f.ending) })()
+	defer f.clock.AfterFunc(grace+lastAttempt, f.abort)()
 	f.running.Wait()
 	f.abort()
 	var all []Summary

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"socktally/forward/spool"
+	"socktally/internal/clock/clocktest"
 	"socktally/metric"
 )
 
@@ -87,6 +88,10 @@ func refuse(reason Reason, retry bool) func(context.Context, []metric.Sample) []
 	}
 }
 
+func newTestClock() *clocktest.Clock {
+	return clocktest.New(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+}
+
 // reading makes the samples of one moment.
 func reading(now time.Time) []metric.Sample {
 	return []metric.Sample{
@@ -155,9 +160,9 @@ func TestDeadReceiverDelaysNoOther(t *testing.T) {
 
 // TestEverySampleIsAccountedFor checks read = sent + dropped, by the metrics that a sink received.
 func TestEverySampleIsAccountedFor(t *testing.T) {
-	clock := newFakeClock()
+	clock := newTestClock()
 	sink := &scriptedSink{name: "s"}
-	f := New(slog.New(slog.DiscardHandler), Options{clock: clock}, sink)
+	f := New(slog.New(slog.DiscardHandler), Options{Clock: clock}, sink)
 	forwarded := 0
 	forward := func() {
 		now := clock.Now()
@@ -169,7 +174,7 @@ func TestEverySampleIsAccountedFor(t *testing.T) {
 			defer sink.mu.Unlock()
 			return sink.calls == forwarded
 		})
-		clock.advance(15 * time.Second)
+		clock.Advance(15 * time.Second)
 	}
 	for i := range 30 {
 		switch {
@@ -209,7 +214,7 @@ func TestEverySampleIsAccountedFor(t *testing.T) {
 }
 
 func TestRetriesUntilTheDeadline(t *testing.T) {
-	clock := newFakeClock()
+	clock := newTestClock()
 	sink := &scriptedSink{name: "s"}
 	failures := 3
 	sink.set(func(ctx context.Context, samples []metric.Sample) []Loss {
@@ -219,11 +224,11 @@ func TestRetriesUntilTheDeadline(t *testing.T) {
 		return nil
 	})
 	var log logBuffer
-	f := New(log.logger(), Options{clock: clock}, sink)
+	f := New(log.logger(), Options{Clock: clock}, sink)
 	start := clock.Now()
 	f.Forward(reading(start), start, start.Add(15*time.Second))
 	eventually(t, "delivery after three failures", func() bool {
-		clock.advance(10 * time.Millisecond)
+		clock.Advance(10 * time.Millisecond)
 		return sink.sum("sockstat.tcp.inuse") > 0
 	})
 	if late := clock.Now().Sub(start); late > 15*time.Second {
@@ -243,12 +248,12 @@ func TestRetriesUntilTheDeadline(t *testing.T) {
 func TestRetryAfterIsObeyed(t *testing.T) {
 	for _, keeps := range []bool{false, true} {
 		t.Run(fmt.Sprintf("spool %v", keeps), func(t *testing.T) {
-			clock := newFakeClock()
+			clock := newTestClock()
 			sink := &scriptedSink{name: "s", acknowledged: true}
 			sink.set(func(_ context.Context, samples []metric.Sample) []Loss {
 				return []Loss{{Samples: slices.Clone(samples), Reason: Throttled, Err: errors.New("slow down"), Retry: true, RetryAfter: 70 * time.Second}}
 			})
-			o := Options{clock: clock, SpoolLimits: spool.Limits{MaxBytes: 1 << 20, MaxAge: time.Hour}}
+			o := Options{Clock: clock, SpoolLimits: spool.Limits{MaxBytes: 1 << 20, MaxAge: time.Hour}}
 			if keeps {
 				o.SpoolDir = t.TempDir()
 			}
@@ -259,7 +264,7 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 			if keeps {
 				// Three more readings pass without an attempt.
 				for range 3 {
-					clock.advance(15 * time.Second)
+					clock.Advance(15 * time.Second)
 					f.Forward(reading(clock.Now()), clock.Now(), clock.Now().Add(15*time.Second))
 				}
 				eventually(t, "the readings to be kept", func() bool {
@@ -271,7 +276,7 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 				}
 				sink.set(nil)
 				eventually(t, "the replay", func() bool {
-					clock.advance(time.Second)
+					clock.Advance(time.Second)
 					return sink.sum("sockstat.tcp.inuse") > 0
 				})
 				if waited := clock.Now().Sub(first); waited < 70*time.Second {
@@ -317,7 +322,7 @@ func TestSinkWithoutAcknowledgementKeepsNothing(t *testing.T) {
 // TestLostFlowCountsAreNotToldLater puts back what is about socktally itself and nothing else.
 func TestLostFlowCountsAreNotToldLater(t *testing.T) {
 	now := time.Now()
-	l := newLedger(now)
+	l := newLedger(0)
 	l.putBack([]metric.Sample{
 		{Name: metric.Readings, Kind: metric.Count, Value: 2},
 		{Name: metric.FlowLosses, Kind: metric.Count, Value: 3},
@@ -325,7 +330,7 @@ func TestLostFlowCountsAreNotToldLater(t *testing.T) {
 		{Name: "sockstat.tcp.inuse", Value: 1},
 	})
 	var names []string
-	for _, m := range l.take(now) {
+	for _, m := range l.take(now, 0) {
 		names = append(names, m.Name)
 	}
 	if want := []string{metric.FlowLosses, metric.Readings}; !slices.Equal(names, want) {

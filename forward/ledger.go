@@ -13,12 +13,12 @@ import (
 // that counts which one sink loses are told by its next batch, and by no other sink twice.
 type ledger struct {
 	mu    sync.Mutex
-	since time.Time
+	since time.Duration // of monotonic time, when the last batch was made
 	sums  map[string]metric.Sample
 }
 
-func newLedger(now time.Time) *ledger {
-	return &ledger{since: now, sums: map[string]metric.Sample{}}
+func newLedger(since time.Duration) *ledger {
+	return &ledger{since: since, sums: map[string]metric.Sample{}}
 }
 
 func (l *ledger) add(name string, n float64, tags ...string) {
@@ -36,16 +36,16 @@ func (l *ledger) add(name string, n float64, tags ...string) {
 	l.sums[key] = s
 }
 
-// take returns the counts since the last take, stamped with now, and begins anew.
-func (l *ledger) take(now time.Time) []metric.Sample {
+// take returns the counts since the last take, stamped with now, and begins anew at a monotonic time.
+func (l *ledger) take(now time.Time, at time.Duration) []metric.Sample {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	samples := make([]metric.Sample, 0, len(l.sums))
 	for _, s := range l.sums {
-		s.Time, s.Interval = now, now.Sub(l.since)
+		s.Time, s.Interval = now, at-l.since
 		samples = append(samples, s)
 	}
-	l.since = now
+	l.since = at
 	clear(l.sums)
 	slices.SortFunc(samples, func(a, b metric.Sample) int {
 		return strings.Compare(a.Name+strings.Join(a.Tags, ","), b.Name+strings.Join(b.Tags, ","))

@@ -25,7 +25,7 @@ const (
 // batch is the samples of one reading on their way to one sink.
 type batch struct {
 	samples  []metric.Sample
-	deadline time.Time
+	deadline time.Duration // monotonic time
 }
 
 // worker delivers the batches of one sink. What the sink cannot deliver goes to the spool at once,
@@ -42,17 +42,17 @@ type worker struct {
 	spool   *spool.Spool // nil where nothing is kept
 
 	// Used by run alone.
-	failures    int       // attempts since the receiver last took samples
-	notBefore   time.Time // when the next attempt is due after a failure
-	spoolError  string    // why the spool does not work, "" if it does
-	replayAfter time.Time // when to replay again after the spool failed at it
+	failures    int           // attempts since the receiver last took samples
+	notBefore   time.Duration // monotonic time, when the next attempt is due after a failure
+	spoolError  string        // why the spool does not work, "" if it does
+	replayAfter time.Duration // monotonic time, when to replay again after the spool failed at it
 
 	mu           sync.Mutex
 	summary      Summary
-	success      time.Time       // of the last batch that was delivered whole
+	success      time.Time       // wall time of the last batch that was delivered whole
 	failing      map[Reason]bool // why it does not take samples, empty while it does
-	failingSince time.Time
-	droppedUntil int // Summary.Dropped when the failure began
+	failingSince time.Duration   // monotonic time
+	droppedUntil int             // Summary.Dropped when the failure began
 }
 
 func (w *worker) run() {
@@ -76,7 +76,7 @@ func (w *worker) retryDue() <-chan time.Time {
 	if w.failures == 0 || w.spool == nil {
 		return nil
 	}
-	return w.clock.After(w.notBefore.Sub(w.clock.Now()))
+	return w.clock.After(w.notBefore - w.clock.Monotonic())
 }
 
 // deliver sends a batch, or keeps it, or repeats until its deadline.
@@ -107,8 +107,8 @@ func (w *worker) deliver(b batch) {
 }
 
 // send makes one attempt, which ends by the deadline, and returns what is worth another.
-func (w *worker) send(samples []metric.Sample, deadline time.Time) []Loss {
-	timeout := min(w.attempt, deadline.Sub(w.clock.Now()))
+func (w *worker) send(samples []metric.Sample, deadline time.Duration) []Loss {
+	timeout := min(w.attempt, deadline-w.clock.Monotonic())
 	// A batch that waited in the queue for long still gets a short attempt.
 	ctx, cancel := context.WithTimeout(w.ctx, max(timeout, w.attempt/10))
 	defer cancel()
@@ -132,7 +132,7 @@ func (w *worker) send(samples []metric.Sample, deadline time.Time) []Loss {
 		}
 		return nil
 	}
-	w.notBefore = w.clock.Now().Add(max(asked, backoff(w.failures)))
+	w.notBefore = w.clock.Monotonic() + max(asked, backoff(w.failures))
 	w.failures++
 	w.down(again[0])
 	return again
@@ -140,18 +140,18 @@ func (w *worker) send(samples []metric.Sample, deadline time.Time) []Loss {
 
 // backingOff says that the receiver failed and is to be left alone for now.
 func (w *worker) backingOff() bool {
-	return w.failures > 0 && w.clock.Now().Before(w.notBefore)
+	return w.failures > 0 && w.clock.Monotonic() < w.notBefore
 }
 
 // waitForRetry returns false if the next attempt would come after the deadline.
-func (w *worker) waitForRetry(deadline time.Time) bool {
-	if w.notBefore.After(deadline) {
+func (w *worker) waitForRetry(deadline time.Duration) bool {
+	if w.notBefore > deadline {
 		return false
 	}
 	select {
 	case <-w.ending:
 		return false
-	case <-w.clock.After(w.notBefore.Sub(w.clock.Now())):
+	case <-w.clock.After(w.notBefore - w.clock.Monotonic()):
 		return true
 	}
 }
@@ -177,13 +177,13 @@ func (w *worker) keep(samples []metric.Sample) bool {
 // replay sends what the spool holds, the oldest first, until a fresh batch waits, the receiver
 // fails or the forwarder has to end.
 func (w *worker) replay() {
-	if w.spool == nil || w.backingOff() || w.isEnding() || w.clock.Now().Before(w.replayAfter) {
+	if w.spool == nil || w.backingOff() || w.isEnding() || w.clock.Monotonic() < w.replayAfter {
 		return
 	}
 	tried := false
 	dropped, err := w.spool.Replay(replayPart, func(samples []metric.Sample) ([]metric.Sample, bool) {
 		tried = true
-		rest := samplesOf(w.send(samples, w.clock.Now().Add(w.attempt)))
+		rest := samplesOf(w.send(samples, w.clock.Monotonic()+w.attempt))
 		w.replayed(len(samples) - len(rest))
 		return rest, len(rest) == 0 && len(w.queue) == 0 && !w.isEnding()
 	})
@@ -193,11 +193,11 @@ func (w *worker) replay() {
 	}
 	if err != nil {
 		// What could not be removed would be sent again and again.
-		w.replayAfter = w.clock.Now().Add(replayPause)
+		w.replayAfter = w.clock.Monotonic() + replayPause
 	}
 	if !tried && w.failures > 0 {
 		// There was nothing to try the receiver with; the next fresh batch is.
-		w.notBefore = w.clock.Now().Add(backoff(w.failures))
+		w.notBefore = w.clock.Monotonic() + backoff(w.failures)
 	}
 }
 
@@ -212,7 +212,7 @@ func (w *worker) isEnding() bool {
 
 // keepCounts keeps the counts that no batch will take any more, if they tell of a loss.
 func (w *worker) keepCounts() {
-	counts := w.ledger.take(w.clock.Now())
+	counts := w.ledger.take(w.clock.Now(), w.clock.Monotonic())
 	for _, c := range counts {
 		if c.Name == metric.SamplesDropped {
 			w.keep(counts)
@@ -307,7 +307,7 @@ func (w *worker) down(l Loss) {
 	}
 	if len(w.failing) == 0 {
 		w.failing = map[Reason]bool{}
-		w.failingSince, w.droppedUntil = w.clock.Now(), w.summary.Dropped
+		w.failingSince, w.droppedUntil = w.clock.Monotonic(), w.summary.Dropped
 	}
 	w.failing[l.Reason] = true
 	w.log.Warn("samples are not delivered", "reason", string(l.Reason), "error", l.Err)
@@ -317,14 +317,13 @@ func (w *worker) down(l Loss) {
 func (w *worker) up() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now := w.clock.Now()
 	if len(w.failing) > 0 {
-		w.log.Info("samples are delivered again", "after", now.Sub(w.failingSince).Round(time.Millisecond).String(), "dropped", w.summary.Dropped-w.droppedUntil)
+		w.log.Info("samples are delivered again", "after", (w.clock.Monotonic() - w.failingSince).Round(time.Millisecond).String(), "dropped", w.summary.Dropped-w.droppedUntil)
 		w.failing = nil
 	} else if w.success.IsZero() {
 		w.log.Info("samples are delivered")
 	}
-	w.success = now
+	w.success = w.clock.Now()
 }
 
 // states returns gauges of how this sink does.

@@ -160,7 +160,7 @@ func (s *Store) report(err error) {
 func (s *Store) replaceFile(cause error) error {
 	path := s.options.Path
 	s.setFile(nil)
-	aside := path + ".damaged-" + time.Now().UTC().Format("20060102T150405Z")
+	aside := path + ".damaged-" + s.options.Clock.Now().UTC().Format("20060102T150405Z")
 	if err := removeAside(path); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"socktally/internal/clock"
 	"socktally/internal/filelock"
 	"socktally/record"
 )
@@ -45,6 +46,7 @@ type Options struct {
 	// and are counted. 0 is no bound.
 	MaxBytes int64
 	Log      *slog.Logger // nil logs nothing
+	Clock    clock.Clock  // the machine's if nil
 }
 
 // Store keeps records. It is safe for concurrent use.
@@ -76,6 +78,7 @@ func Open(o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	o.Clock = clock.OrSystem(o.Clock)
 	s := &Store{options: o, previous: notYet, unlock: func() {}}
 	if o.Path == "" {
 		s.options.MaxBytes = memoryBytes

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -19,6 +18,8 @@ import (
 	"github.com/DataDog/datadog-go/v5/statsd"
 
 	"socktally/forward"
+	"socktally/internal/clock"
+	"socktally/internal/environ"
 	"socktally/metric"
 )
 
@@ -36,7 +37,8 @@ const freshFor = 10 * time.Second
 // Options are the settings that all constructors share.
 type Options struct {
 	// Tags are added to every sample.
-	Tags []string
+	Tags  []string
+	Clock clock.Clock // the machine's if nil
 }
 
 // Sink sends samples to one DogStatsD receiver.
@@ -46,6 +48,7 @@ type Sink struct {
 	acknowledged bool
 	paced        bool // whoever receives drops what comes too fast, and nobody is told
 	tags         []string
+	clock        clock.Clock
 	client       *statsd.Client
 	wire         *wire
 }
@@ -69,10 +72,14 @@ func NewWriter(name string, w io.Writer, o Options) (*Sink, error) {
 
 // open makes the client, which writes payloads of at most size bytes to c.
 func (s *Sink) open(c payloadWriter, size int, o Options) error {
-	s.tags = o.Tags
+	s.tags, s.clock = o.Tags, clock.OrSystem(o.Clock)
 	s.wire = &wire{to: c}
 	// The client would put these on every line, and a flow's line has those of the flow's owner.
-	defer hideVariables("DD_ENV", "DD_SERVICE", "DD_VERSION")()
+	restore, err := environ.Set(map[string]string{"DD_ENV": "", "DD_SERVICE": "", "DD_VERSION": ""})
+	if err != nil {
+		return fmt.Errorf("make DogStatsD client: %w", err)
+	}
+	defer restore()
 	client, err := statsd.NewWithWriter(s.wire,
 		statsd.WithMaxBytesPerPayload(size),
 		// One worker keeps the order of samples, by which a lost payload is told apart.
@@ -99,22 +106,6 @@ const sendTimeout = 2 * time.Second
 // queuedPayloads is how many payloads the client holds before it drops some. Send flushes well
 // before that.
 const queuedPayloads = 64
-
-// hideVariables takes variables out of the environment until the function that it returns is called.
-func hideVariables(names ...string) (restore func()) {
-	hidden := map[string]string{}
-	for _, name := range names {
-		if value, set := os.LookupEnv(name); set {
-			hidden[name] = value
-			os.Unsetenv(name)
-		}
-	}
-	return func() {
-		for name, value := range hidden {
-			os.Setenv(name, value)
-		}
-	}
-}
 
 // Name implements forward.Sink.
 func (s *Sink) Name() string { return s.name }
@@ -146,14 +137,16 @@ func (s *Sink) pause(ctx context.Context, flushes int) {
 	}
 	select {
 	case <-ctx.Done():
-	case <-time.After(burstPause):
+	case <-s.clock.After(burstPause):
 	}
 }
 
 // Send implements forward.Sink. A UDP receiver that is down is noticed where the kernel is told so,
 // which for one on this host is at once.
 func (s *Sink) Send(ctx context.Context, samples []metric.Sample) []forward.Loss {
-	s.wire.begin(ctx)
+	bounded, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	s.wire.begin(bounded)
 	var losses []forward.Loss
 	var queued []metric.Sample
 	flush := func() {
@@ -164,7 +157,7 @@ func (s *Sink) Send(ctx context.Context, samples []metric.Sample) []forward.Loss
 		}
 		queued = queued[:0]
 	}
-	now := time.Now()
+	now := s.clock.Now()
 	for i, sample := range samples {
 		if err := s.put(sample, now); err != nil {
 			losses = append(losses, loss([]metric.Sample{sample}, err))
@@ -226,10 +219,7 @@ type payload struct {
 }
 
 func (w *wire) begin(ctx context.Context) {
-	w.deadline = time.Now().Add(sendTimeout)
-	if d, ok := ctx.Deadline(); ok && d.Before(w.deadline) {
-		w.deadline = d
-	}
+	w.deadline, _ = ctx.Deadline()
 	w.payloads = w.payloads[:0]
 	w.err = nil
 }

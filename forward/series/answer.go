@@ -32,10 +32,10 @@ func judgeNone(err error) *forward.Loss {
 }
 
 // judge says what an answer means for the samples of its request; nil is delivered. said is what it holds,
-// whole or not.
-func judge(resp *http.Response, said []byte, whole bool) *forward.Loss {
+// whole or not; now is the wall time.
+func judge(resp *http.Response, said []byte, whole bool, now time.Time) *forward.Loss {
 	status := resp.StatusCode
-	l := &forward.Loss{Err: describe(resp, said), Retry: true, RetryAfter: retryAfter(resp.Header, time.Now())}
+	l := &forward.Loss{Err: describe(resp, said), Retry: true, RetryAfter: retryAfter(resp.Header, now)}
 	switch {
 	case status >= 200 && status < 300 && (!whole || understood(said)):
 		// An answer that broke off behind this status was given all the same.

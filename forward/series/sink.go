@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"socktally/forward"
+	"socktally/internal/clock"
 	"socktally/metric"
 )
 
@@ -33,6 +34,7 @@ type Options struct {
 	Tags []string
 	// UserAgent names this program and its version.
 	UserAgent string
+	Clock     clock.Clock // the machine's if nil
 }
 
 // Sink sends samples to one intake.
@@ -42,6 +44,7 @@ type Sink struct {
 	host      string
 	tags      []string
 	userAgent string
+	clock     clock.Clock
 	client    *http.Client
 }
 
@@ -53,6 +56,7 @@ func New(o Options) *Sink {
 		host:      o.Host,
 		tags:      o.Tags,
 		userAgent: o.UserAgent,
+		clock:     clock.OrSystem(o.Clock),
 		client: &http.Client{
 			Transport: http.DefaultTransport.(*http.Transport).Clone(),
 			// A redirect would turn the POST into a GET and lose the payload.
@@ -148,7 +152,7 @@ func (s *Sink) request(ctx context.Context, samples []metric.Sample) *forward.Lo
 	}
 	defer resp.Body.Close()
 	said, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	return judge(resp, said, err == nil)
+	return judge(resp, said, err == nil, s.clock.Now())
 }
 
 // fitting returns how many of the first samples make one payload, at least 1.

@@ -72,8 +72,8 @@ func (d *Dropped) add(o Dropped) {
 	d.Unreadable += o.Unreadable
 }
 
-// New returns the spool in the folder dir, which need not exist yet. The limits and the ages of
-// samples are measured by now.
+// New returns the spool in the folder dir, which need not exist yet. The ages of samples and of files are
+// measured by now, a wall time.
 func New(dir string, limits Limits, now func() time.Time) *Spool {
 	return &Spool{dir: dir, limits: limits, now: now}
 }
@@ -273,7 +273,7 @@ func (s *Spool) files() ([]file, error) {
 			files = append(files, f)
 			continue
 		}
-		if info, err := e.Info(); err == nil && len(e.Name()) > len(tempPrefix) && e.Name()[:len(tempPrefix)] == tempPrefix && time.Since(info.ModTime()) > staleTemp {
+		if info, err := e.Info(); err == nil && len(e.Name()) > len(tempPrefix) && e.Name()[:len(tempPrefix)] == tempPrefix && s.now().Sub(info.ModTime()) > staleTemp {
 			_ = os.Remove(filepath.Join(s.dir, e.Name()))
 		}
 	}

@@ -186,9 +186,10 @@ func TestTemporaryFilesOfDeadProcessesGo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	long := time.Now().Add(-2 * staleTemp)
-	if err := os.Chtimes(old, long, long); err != nil {
-		t.Fatal(err)
+	for path, at := range map[string]time.Time{old: start.Add(-2 * staleTemp), young: start} {
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if parts, _ := all(t, s, 100); parts != nil {
 		t.Errorf("replayed %v from temporary files", parts)

@@ -13,35 +13,27 @@ import (
 
 // TestSampleSettings switches every line of the sample on: all of them at their defaults are good.
 func TestSampleSettings(t *testing.T) {
-	for _, v := range config.Variables() {
-		t.Setenv(v.Name, "")
-	}
-	for _, entry := range os.Environ() { // those of the tests are nothing that socktally knows
-		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "SOCKTALLY_TEST_") {
-			t.Setenv(name, "") // puts it back afterwards
-			os.Unsetenv(name)
-		}
-	}
 	text := regexp.MustCompile(`(?m)^#([A-Z_]+=)`).ReplaceAllString(envFile(), "$1")
 	path := filepath.Join(t.TempDir(), "socktally.env")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := config.OverlayEnvFile(path, true); err != nil {
+	env, err := config.ReadEnvFile(path, true)
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, v := range config.Variables() {
-		if got := os.Getenv(v.Name); got != v.Default {
+		if got, _ := env.Lookup(v.Name); got != v.Default {
 			t.Errorf("%s is %q, want %q", v.Name, got, v.Default)
 		}
 	}
 	// Host and port stand in the way of DD_DOGSTATSD_URL only where that is set.
-	cfg, err := config.Load(nil)
+	cfg, err := config.Load(env.Lookup)
 	if err != nil {
 		t.Error(err)
 	}
-	if len(cfg.Warnings) > 0 {
-		t.Error(cfg.Warnings)
+	if warnings := append(cfg.Warnings, env.Warnings()...); len(warnings) > 0 {
+		t.Error(warnings)
 	}
 }
 

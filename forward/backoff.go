@@ -5,17 +5,6 @@ import (
 	"time"
 )
 
-// Clock is the time that waits and deadlines are measured by.
-type Clock interface {
-	Now() time.Time
-	After(d time.Duration) <-chan time.Time
-}
-
-type systemClock struct{}
-
-func (systemClock) Now() time.Time                         { return time.Now() }
-func (systemClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
-
 const (
 	backoffBase = 250 * time.Millisecond
 	backoffCap  = 30 * time.Second

@@ -1,4 +1,4 @@
-package doctor
+package dogstatsd
 
 import (
 	"bufio"

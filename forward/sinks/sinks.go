@@ -1,0 +1,125 @@
+// Package sinks is the table of the sinks: how each is opened with its settings, and how its receiver is probed.
+// A new sink is its package below forward, a row here, and a row in the package config of the settings that it needs.
+package sinks
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"socktally/config"
+	"socktally/forward"
+	"socktally/forward/dogstatsd"
+	"socktally/forward/series"
+	"socktally/internal/clock"
+	"socktally/internal/finding"
+)
+
+// Sink is one kind of receiver.
+type Sink struct {
+	// Name is what SOCKTALLY_FORWARD calls it, and what the sink calls itself.
+	Name string
+	// Open makes the sink. Its receiver need not be there yet.
+	Open func(config.Config, Program) (forward.Sink, error)
+	// Probe looks for the receiver and sends it no sample.
+	Probe func(context.Context, config.Config, Probing) []finding.Finding
+}
+
+// Program is what a sink needs of the program that opens it.
+type Program struct {
+	// Stdout is where the sink stdout writes.
+	Stdout io.Writer
+	// Version names this build.
+	Version string
+	Clock   clock.Clock // the machine's if nil
+}
+
+// Probing is how receivers are probed.
+type Probing struct {
+	// ProcessDir is the folder in the proc file system of the process that the settings are of; Other says
+	// that it is not this one.
+	ProcessDir string
+	Other      bool
+	// ShowKey lets the intake see the key.
+	ShowKey bool
+}
+
+// All returns the sinks in the order of the documentation.
+func All() []Sink {
+	return []Sink{
+		{"dogstatsd", openDogStatsD, probeDogStatsD},
+		{"http", openHTTP, probeHTTP},
+		{"stdout", openStdout, probeStdout},
+	}
+}
+
+// Lookup returns the sink with a name.
+func Lookup(name string) (Sink, error) {
+	var known []string
+	for _, s := range All() {
+		if s.Name == name {
+			return s, nil
+		}
+		known = append(known, s.Name)
+	}
+	return Sink{}, fmt.Errorf("unknown sink %q: want one of %s", name, strings.Join(known, ", "))
+}
+
+func openDogStatsD(cfg config.Config, p Program) (forward.Sink, error) {
+	return dogstatsd.New(cfg.DogStatsD.Address.Network, cfg.DogStatsD.Address.Target, dogStatsDOptions(cfg, p))
+}
+
+func openStdout(cfg config.Config, p Program) (forward.Sink, error) {
+	return dogstatsd.NewWriter("stdout", p.Stdout, dogStatsDOptions(cfg, p))
+}
+
+func dogStatsDOptions(cfg config.Config, p Program) dogstatsd.Options {
+	o := dogstatsd.Options{Tags: cfg.Tags, Clock: p.Clock}
+	if cfg.HostnameGiven {
+		// Else the Agent that receives a sample adds its own host.
+		o.Tags = append([]string{"host:" + cfg.Hostname}, cfg.Tags...)
+	}
+	return o
+}
+
+func probeDogStatsD(ctx context.Context, cfg config.Config, p Probing) []finding.Finding {
+	return []finding.Finding{dogstatsd.Probe(ctx, cfg.DogStatsD.Address.Network, cfg.DogStatsD.Address.Target, p.ProcessDir)}
+}
+
+func probeStdout(context.Context, config.Config, Probing) []finding.Finding {
+	return []finding.Finding{{Check: "receiver", State: finding.OK, Text: "the standard output"}}
+}
+
+func openHTTP(cfg config.Config, p Program) (forward.Sink, error) {
+	return series.New(seriesOptions(cfg, p)), nil
+}
+
+func seriesOptions(cfg config.Config, p Program) series.Options {
+	return series.Options{
+		URL:       cfg.HTTP.URL,
+		APIKey:    string(cfg.HTTP.APIKey),
+		Host:      cfg.Hostname,
+		Tags:      cfg.Tags,
+		UserAgent: "socktally/" + p.Version,
+		Clock:     p.Clock,
+	}
+}
+
+func probeHTTP(ctx context.Context, cfg config.Config, p Probing) []finding.Finding {
+	proxy := http.ProxyFromEnvironment
+	if p.Other {
+		proxy = func(r *http.Request) (*url.URL, error) { return proxyOfOther(cfg, r) }
+	}
+	return series.Probe(ctx, seriesOptions(cfg, Program{}), p.ShowKey, proxy)
+}
+
+// proxyOfOther is what HTTPS_PROXY of another process says for a request.
+func proxyOfOther(cfg config.Config, r *http.Request) (*url.URL, error) {
+	if r.URL.Scheme != "https" || cfg.HTTP.Proxy == "" {
+		return nil, nil
+	}
+	return url.Parse(string(cfg.HTTP.Proxy))
+}
