@@ -193,6 +193,12 @@ func (f *flowTally) take(ctx context.Context) ([]record.Flow, []record.DNS, erro
 	}
 	queries, err := f.counter.TallyDNS(ctx)
 	f.dns.log(f.log, err, "DNS could not be tallied", "DNS is tallied again")
+	for i := range records {
+		records[i].CleanNames()
+	}
+	for i := range queries {
+		queries[i].CleanNames()
+	}
 	f.fresh = f.clock.Monotonic()
 	if f.api != nil {
 		kept, keptQueries := f.nameRemotes(records, queries)
