@@ -10,8 +10,8 @@ import (
 
 	"socktally/config"
 	"socktally/flows"
-	"socktally/internal/host"
 	"socktally/internal/finding"
+	"socktally/internal/host"
 )
 
 // What a check has found, under its usual name here.
