@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"socktally/query"
 	"socktally/record"
 	"socktally/store"
 )
@@ -52,10 +53,10 @@ func BenchmarkAggregate(b *testing.B) {
 		}
 	})
 	for _, groupBy := range groupBys {
-		for _, query := range []string{"", "client_service:service-1* AND NOT CIDR(network.server.ip, 192.0.0.0/24)"} {
-			values := url.Values{"group_by": {groupBy}, "query": {query}}
+		for _, filter := range []string{"", "client_service:service-1* AND NOT CIDR(network.server.ip, 192.0.0.0/24)"} {
+			values := url.Values{"group_by": {groupBy}, "query": {filter}}
 			name := groupBy
-			if query != "" {
+			if filter != "" {
 				name += "/filtered"
 			}
 			b.Run(name, func(b *testing.B) {
@@ -116,7 +117,7 @@ func BenchmarkStore(b *testing.B) {
 
 // TestAggregationAllocatesNothing adds up records of groups that are there.
 func TestAggregationAllocatesNothing(t *testing.T) {
-	q, err := fields{host: "h", kind: connections}.parseQuestion(url.Values{
+	q, err := connections(nil).parseQuestion(url.Values{
 		"group_by": {"client_service,client_team,network.client.ip,server_port,server_host,client_pid,server_zone,protocol"},
 		"query":    {"client_service:ch* AND (server_port:4* OR network.server.ip:192.* OR CIDR(network.server.ip, 10.0.0.0/8)) AND NOT client_zone:z2"},
 		"tags":     {"client_team:p*,client_pid:7*"},
@@ -126,9 +127,10 @@ func TestAggregationAllocatesNothing(t *testing.T) {
 	}
 	g := newGrouping[record.Counters](context.Background(), &q, 10)
 	r := flowOf(1, nil)
-	v := &view{client: &r.Client, server: &r.Server, clientHere: true, protocol: r.Protocol}
+	row := query.NewRow("h")
+	row.SetFlow(&r)
 	allocations := testing.AllocsPerRun(1000, func() {
-		sum, err := g.sumOf(v)
+		sum, err := g.sumOf(row)
 		if sum == nil || err != nil {
 			t.Fatal(sum, err)
 		}

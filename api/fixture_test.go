@@ -140,7 +140,7 @@ func rows(t testing.TB, s *Server, path string, parameters ...string) []string {
 
 func same(a, b []string) bool { return fmt.Sprintf("%q", a) == fmt.Sprintf("%q", b) }
 
-// record is a flow of bytes from a client of this host to a server elsewhere.
+// flowOf is a flow of bytes from a client of this host to a server elsewhere.
 func flowOf(bytes uint64, change func(*record.Flow)) record.Flow {
 	r := record.Flow{
 		Protocol: "tcp", Family: "ipv4", Source: record.FromEBPF, Direction: record.Outgoing,
@@ -157,8 +157,8 @@ func flowOf(bytes uint64, change func(*record.Flow)) record.Flow {
 	return r
 }
 
-// query is a DNS query of this host that was asked so often and always answered.
-func query(name string, requests uint64, change func(*record.DNS)) record.DNS {
+// dnsOf is a DNS query of this host that was asked so often and always answered.
+func dnsOf(name string, requests uint64, change func(*record.DNS)) record.DNS {
 	r := record.DNS{
 		Protocol: "udp", Direction: record.Outgoing, Name: name, Type: "A",
 		Client:    record.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Owner: record.Owner{PID: 71, Process: "curl", Service: "checkout"}},

@@ -69,7 +69,7 @@ func TestValuesAreSeveral(t *testing.T) {
 	if want := `"group_bys":{"server_team":["a","b"]}`; !strings.Contains(body, want) {
 		t.Errorf("want %s in %s", want, body)
 	}
-	s = newServer(t, &memory{dns: []record.DNS{query("a.invalid", 1, func(r *record.DNS) { r.Client.Owner.Tags = []string{"team:b", "team:a"} })}}, nil)
+	s = newServer(t, &memory{dns: []record.DNS{dnsOf("a.invalid", 1, func(r *record.DNS) { r.Client.Owner.Tags = []string{"team:b", "team:a"} })}}, nil)
 	_, body = get(t, s, DNSPath, "group_by=client_team,server_ungrouped")
 	if want := `"group_bys":[{"key":"client_team","value":"a"},{"key":"client_team","value":"b"}]`; !strings.Contains(body, want) {
 		t.Errorf("want %s in %s", want, body)
@@ -78,9 +78,9 @@ func TestValuesAreSeveral(t *testing.T) {
 
 func TestDNSGroups(t *testing.T) {
 	s := newServer(t, &memory{dns: []record.DNS{
-		query("a.invalid", 7, nil),
-		query("b.invalid", 2, func(r *record.DNS) { r.Type, r.Client.Owner.Service = "AAAA", "" }),
-		query("a.invalid", 1, func(r *record.DNS) { // asked from elsewhere
+		dnsOf("a.invalid", 7, nil),
+		dnsOf("b.invalid", 2, func(r *record.DNS) { r.Type, r.Client.Owner.Service = "AAAA", "" }),
+		dnsOf("a.invalid", 1, func(r *record.DNS) { // asked from elsewhere
 			r.Client.Owner, r.Server.Owner, r.Direction = record.Owner{}, record.Owner{PID: 9, Service: "named"}, record.Incoming
 		}),
 	}}, nil)
@@ -121,7 +121,7 @@ func TestLimits(t *testing.T) {
 	m := &memory{}
 	for i := range 8000 {
 		m.connections = append(m.connections, flowOf(uint64(i), func(r *record.Flow) { r.Server.Port = uint16(i + 1) }))
-		m.dns = append(m.dns, query(fmt.Sprint(i), uint64(i), nil))
+		m.dns = append(m.dns, dnsOf(fmt.Sprint(i), uint64(i), nil))
 	}
 	s := newServer(t, m, nil)
 	for path, groupBy := range map[string]string{ConnectionsPath: "server_port", DNSPath: "network.dns_query"} {

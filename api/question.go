@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"socktally/query"
 )
 
 // Bounds and defaults of the parameters, as Datadog documents them.
@@ -21,12 +23,21 @@ const (
 // maxTime is the end of the year 9999. A time in milliseconds is beyond it.
 const maxTime = 253402300799
 
+// vocabulary is what questions to one endpoint may name.
+type vocabulary struct {
+	kind    query.Kind
+	groupBy []string // where a question does not say by what
+	// serverSide, if set, is what is grouped by, too, where nothing of the server's side is, unless
+	// server_ungrouped stands there.
+	serverSide string
+}
+
 // question is what one request asks for, checked.
 type question struct {
 	from, to time.Time
 	now      bool // to is the current time
-	groups   []field
-	filters  []predicate
+	groups   []query.Field
+	wanted   query.Predicate // nil: all records
 	limit    int
 }
 
@@ -35,7 +46,7 @@ type question struct {
 var parameters = []string{"from", "to", "group_by", "tags", "query", "limit"}
 
 // parseQuestion checks the parameters of a request. The error joins one for each that is at fault.
-func (f fields) parseQuestion(rawQuery string, now time.Time) (question, error) {
+func (v *vocabulary) parseQuestion(rawQuery string, now time.Time) (question, error) {
 	values, err := url.ParseQuery(rawQuery)
 	if err != nil {
 		return question{}, fmt.Errorf("query string: %w", err)
@@ -58,16 +69,30 @@ func (f fields) parseQuestion(rawQuery string, now time.Time) (question, error) 
 	fault("from", q.parseFrom(values.Get("from"), values.Get("to"), now, fault))
 	q.limit, err = parseLimit(values.Get("limit"))
 	fault("limit", err)
-	q.groups, err = f.parseGroups(values.Get("group_by"))
+	q.groups, err = v.parseGroups(values.Get("group_by"))
 	fault("group_by", err)
-	for name, parse := range map[string]func(string) (predicate, error){"tags": f.parseTags, "query": f.parseQuery} {
-		if text := values.Get(name); strings.TrimSpace(text) != "" {
-			filter, err := parse(text)
-			fault(name, err)
-			q.filters = append(q.filters, filter)
+	var filters query.And
+	for _, filter := range []struct {
+		name  string
+		parse func(string) (query.Node, error)
+	}{{"tags", v.kind.ParseTags}, {"query", v.kind.Parse}} {
+		if text := values.Get(filter.name); strings.TrimSpace(text) != "" {
+			n, err := filter.parse(text)
+			fault(filter.name, err)
+			filters = append(filters, n)
 		}
 	}
-	return q, errors.Join(faults...)
+	if len(faults) > 0 {
+		return question{}, errors.Join(faults...)
+	}
+	switch len(filters) {
+	case 0:
+	case 1:
+		q.wanted, err = v.kind.Compile(filters[0])
+	default:
+		q.wanted, err = v.kind.Compile(filters)
+	}
+	return q, err
 }
 
 // parseFrom sets the window that from and to ask for; either or both may be empty.
@@ -115,26 +140,16 @@ func parseLimit(text string) (int, error) {
 	return n, nil
 }
 
-// defaultGroups are those of Datadog: connections by service, as its own page shows them, and DNS by
-// name.
-func (f fields) defaultGroups() []string {
-	if f.kind == dnsQueries {
-		return nil // the server's side is added
-	}
-	return []string{"client_service", "server_service"}
-}
-
-// parseGroups resolves the names of a comma list, in its order. DNS that is grouped by nothing of the
-// server's side is grouped by the name asked for too, unless server_ungrouped stands there.
-func (f fields) parseGroups(list string) ([]field, error) {
-	names := f.defaultGroups()
+// parseGroups resolves the names of a comma list, in its order.
+func (v *vocabulary) parseGroups(list string) ([]query.Field, error) {
+	names := v.groupBy
 	if strings.TrimSpace(list) != "" {
 		names = strings.Split(list, ",")
 	}
 	if len(names) > maxGroupBys {
 		return nil, fmt.Errorf("%d names: want %d at most", len(names), maxGroupBys)
 	}
-	var groups []field
+	var groups []query.Field
 	var seen []string
 	none, server := false, ""
 	for _, name := range names {
@@ -143,11 +158,11 @@ func (f fields) parseGroups(list string) ([]field, error) {
 			return nil, fmt.Errorf("%q is named twice", name)
 		}
 		seen = append(seen, name)
-		if name == ungrouped && f.kind == dnsQueries {
+		if name == query.Ungrouped && v.serverSide != "" {
 			none = true
 			continue
 		}
-		found, err := f.named(name)
+		found, err := v.kind.Field(name)
 		if err != nil {
 			return nil, err
 		}
@@ -156,17 +171,19 @@ func (f fields) parseGroups(list string) ([]field, error) {
 		}
 		groups = append(groups, found)
 	}
-	if f.kind != dnsQueries || server != "" && !none {
+	switch {
+	case none && server != "":
+		return nil, fmt.Errorf("%s stands beside %s: want one of the two", query.Ungrouped, server)
+	case v.serverSide == "" || none || server != "":
 		return groups, nil
 	}
-	if none {
-		if server != "" {
-			return nil, fmt.Errorf("%s stands beside %s: want one of the two", ungrouped, server)
-		}
-		return groups, nil
-	}
-	name, err := f.named("network.dns_query")
+	name, err := v.kind.Field(v.serverSide)
 	return append(groups, name), err
+}
+
+// ofServer says whether a name groups by the server's side, to which DNS counts what was asked for.
+func ofServer(name string) bool {
+	return strings.HasPrefix(name, "server_") || name == "network.server.ip" || strings.HasPrefix(name, "network.dns_")
 }
 
 // shorten quotes text for an error, cut where it is long.

@@ -72,7 +72,7 @@ func TestConnectionSample(t *testing.T) {
 }
 
 func TestDNSSample(t *testing.T) {
-	part := query("example.com", 60, func(r *record.DNS) {
+	part := dnsOf("example.com", 60, func(r *record.DNS) {
 		r.Client.Owner.Service = "example-service"
 		r.DNSCounts = record.DNSCounts{Requests: 60, Successes: 53, NXDomain: 1, OtherFailures: 3, Timeouts: 2}
 	})

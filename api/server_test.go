@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"socktally/query"
 	"socktally/record"
 	"strings"
 	"sync"
@@ -28,6 +29,11 @@ func TestPathsAndMethods(t *testing.T) {
 		{"GET", "/", 404, `{"errors":["nothing is at \"/\": want one of /api/v2/network/connections/aggregate, `},
 		{"GET", ConnectionsPath + "/", 404, ""},
 		{"GET", "/metrics", 404, ""},
+		{"GET", "//healthz", 404, `{"errors":["nothing is at \"//healthz\": want one of /api`},
+		{"GET", "/x/../healthz", 404, `{"errors":["nothing is at`},
+		{"POST", "/healthz/.", 404, `{"errors":["nothing is at`},
+		{"OPTIONS", "*", 404, `{"errors":["nothing is at \"*\"`},
+		{"GET", "/health%7a", 200, `{"status":"ok"}`},
 		{"GET", "/" + strings.Repeat("x", 1000), 404, ""},
 		{"POST", ConnectionsPath, 405, `{"errors":["method \"POST\": want GET"]}`},
 		{"OPTIONS", DNSPath, 405, ""},
@@ -204,12 +210,14 @@ func TestAbandonedQuery(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	q, err := fields{}.parseQuestion("", start)
+	e := connections(record.Fields())
+	q, err := e.parseQuestion("", start)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.at = start.Add(-1)
-	g, err := aggregateConnections(ctx, m, &q, 10)
+	g := newGrouping[record.Counters](ctx, &q, 10)
+	err = e.aggregate(g, m, query.NewRow("h"), &q)
 	if !errors.Is(err, context.Canceled) || g.seen > checkEvery {
 		t.Errorf("%v after %d records", err, g.seen)
 	}

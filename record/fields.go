@@ -27,6 +27,9 @@ type Field[C any] struct {
 	Metric string
 	// Part says that the counter is only a part of what is shown.
 	Part bool
+	// NotInAPI says that Cloud Network Monitoring has no such counter, so that the API's answers, which have its
+	// shape, leave it out.
+	NotInAPI bool
 	// Optional is set where not every kernel has the counter: then Counters.Known says whether it is known.
 	Optional Known
 	// Of is where the counter is in C.
@@ -46,7 +49,7 @@ var fields = []Field[Counters]{
 	{Name: "tcp_refusals", Unit: Connection, Metric: "refused", TCPOnly: true, Of: func(c *Counters) *uint64 { return &c.Refusals }},
 	{Name: "tcp_resets", Unit: Connection, Metric: "reset", TCPOnly: true, Of: func(c *Counters) *uint64 { return &c.Resets }},
 	{Name: "tcp_timeouts", Unit: Connection, Metric: "timeout", TCPOnly: true, Of: func(c *Counters) *uint64 { return &c.Timeouts }},
-	{Name: "tcp_unreachables", Unit: Connection, Metric: "unreachable", TCPOnly: true, Of: func(c *Counters) *uint64 { return &c.Unreachables }},
+	{Name: "tcp_unreachables", Unit: Connection, Metric: "unreachable", TCPOnly: true, NotInAPI: true, Of: func(c *Counters) *uint64 { return &c.Unreachables }},
 	{Name: "tcp_rto_count", Unit: None, TCPOnly: true, Optional: KnowsRTOCount, Of: func(c *Counters) *uint64 { return &c.RTOCount }},
 	{Name: "tcp_recovery_count", Unit: None, TCPOnly: true, Optional: KnowsRecoveryCount, Of: func(c *Counters) *uint64 { return &c.RecoveryCount }},
 	{Name: "tcp_delivered_ce", Unit: Segment, TCPOnly: true, Of: func(c *Counters) *uint64 { return &c.DeliveredCE }},

@@ -1,0 +1,71 @@
+package api
+
+import (
+	"encoding/json"
+	"slices"
+
+	"socktally/api/answer"
+	"socktally/query"
+	"socktally/record"
+)
+
+// latencyPercentile is the one percentile that the two latency metrics of DNS have room for.
+const latencyPercentile = 95
+
+// dnsQueries is the endpoint of what became of DNS queries.
+func dnsQueries(table []record.Field[record.DNSCounts]) *endpoint[record.DNS, record.DNSCounts] {
+	shown := dnsColumns(table)
+	return &endpoint[record.DNS, record.DNSCounts]{
+		path:       DNSPath,
+		vocabulary: vocabulary{kind: query.DNS, serverSide: "network.dns_query"},
+		records:    Source.DNS,
+		set:        (*query.Row).SetDNS,
+		add:        func(sum *record.DNSCounts, r *record.DNS) { sum.Add(&r.DNSCounts) },
+		size:       func(sum *record.DNSCounts) uint64 { return sum.Requests },
+		rowType:    answer.TypeDNS,
+		separator:  ",",
+		appendAttributes: func(b []byte, fields []query.Field, values [][]string, sum *record.DNSCounts) ([]byte, error) {
+			attributes := answer.DNSAttributes{GroupBys: []answer.GroupBy{}}
+			for i, of := range values {
+				for _, value := range of {
+					attributes.GroupBys = append(attributes.GroupBys, answer.GroupBy{Key: fields[i].Name, Value: value})
+				}
+			}
+			for _, c := range shown {
+				if n, known := c.of(sum); known {
+					attributes.Metrics = append(attributes.Metrics, answer.DNSMetric{Key: c.name, Value: count(n)})
+				}
+			}
+			text, err := json.Marshal(attributes)
+			return append(b, text...), err
+		},
+	}
+}
+
+// dnsColumns are in the order of Datadog's page, then those that it does not have, then the latencies.
+func dnsColumns(table []record.Field[record.DNSCounts]) []column[record.DNSCounts] {
+	all := columns(table, func(*record.DNSCounts, record.Known) bool { return true })
+	all = append(all, derived(answer.DNSFailures, (*record.DNSCounts).Failures), derived(answer.DNSFailedResponses, (*record.DNSCounts).FailedResponses))
+	order := []string{
+		answer.DNSTotalRequests, answer.DNSFailures, answer.DNSSuccessfulResponses, answer.DNSFailedResponses,
+		answer.DNSTimeouts, answer.DNSNXDomain, answer.DNSServFail, answer.DNSOtherFailures,
+	}
+	rank := func(c column[record.DNSCounts]) int {
+		if i := slices.Index(order, c.name); i >= 0 {
+			return i
+		}
+		return len(order)
+	}
+	slices.SortStableFunc(all, func(a, b column[record.DNSCounts]) int { return rank(a) - rank(b) })
+	return append(all,
+		latencyColumn(answer.DNSSuccessLatency, func(sum *record.DNSCounts) *record.Latency { return &sum.SuccessLatency }),
+		latencyColumn(answer.DNSFailureLatency, func(sum *record.DNSCounts) *record.Latency { return &sum.FailureLatency }))
+}
+
+// latencyColumn is not known of a group in which nothing was answered.
+func latencyColumn(name string, of func(*record.DNSCounts) *record.Latency) column[record.DNSCounts] {
+	return column[record.DNSCounts]{name, func(sum *record.DNSCounts) (uint64, bool) {
+		l := of(sum)
+		return l.Percentile(latencyPercentile), l.Count() > 0
+	}}
+}
