@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -43,6 +44,8 @@ func TestHistory(t *testing.T) {
 			if err := os.WriteFile(path, content, 0o600); err != nil {
 				t.Fatal(err)
 			}
+			// A program that knows an older layout alone must refuse the file once there are chunks of another one.
+			const newest = 2
 			for _, state := range []string{"first opened", "opened again"} {
 				s := open(t, store.Options{Path: path})
 				differ(t, state, history(t, s), string(want))
@@ -52,9 +55,25 @@ func TestHistory(t *testing.T) {
 				if err := s.Close(); err != nil {
 					t.Fatal(err)
 				}
+				if n := userVersion(t, path); n != newest {
+					t.Errorf("%s, the file is of version %d, want %d", state, n, newest)
+				}
 			}
 		})
 	}
+}
+
+func userVersion(t *testing.T, path string) (n int) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.QueryRow("PRAGMA user_version").Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // TestWriteHistory writes a store, and beside it what was put into it.
