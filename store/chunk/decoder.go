@@ -171,20 +171,22 @@ func (d *Decoder) numbers(into []uint64, rows int) []uint64 {
 	return into
 }
 
-// readLengths reads how many texts or addresses there are, and returns the length of each.
-func (d *Decoder) readLengths() (n int, length func(int) uint64) {
-	n = d.count()
+// readLengths reads how many texts or addresses there are, and the length of each.
+func (d *Decoder) readLengths() int {
+	n := d.count()
 	d.lengths = d.numbers(slices.Grow(d.lengths[:0], n), n)
 	if d.bad {
-		return 0, nil
+		return 0
 	}
-	return n, func(i int) uint64 { return d.lengths[min(i, len(d.lengths)-1)] }
+	return n
 }
 
+// nextOf reads the bytes of a text or an address.
+func (d *Decoder) nextOf(number int) []byte { return d.next(d.lengths[min(number, len(d.lengths)-1)]) }
+
 func (d *Decoder) readTexts() {
-	n, length := d.readLengths()
-	for i := range n {
-		d.addText(d.next(length(i)))
+	for i := range d.readLengths() {
+		d.addText(d.nextOf(i))
 	}
 }
 
@@ -198,9 +200,8 @@ func (d *Decoder) addText(b []byte) {
 }
 
 func (d *Decoder) readAddrs() {
-	n, length := d.readLengths()
-	for i := range n {
-		d.addAddr(d.next(length(i)))
+	for i := range d.readLengths() {
+		d.addAddr(d.nextOf(i))
 	}
 }
 

@@ -88,3 +88,9 @@ func appendOwnerKey(b []byte, o *record.Owner) []byte {
 	}
 	return b
 }
+
+func sameOwner(a, b *record.Owner) bool {
+	return a.PID == b.PID && a.CgroupID == b.CgroupID && a.NetNS == b.NetNS &&
+		a.Process == b.Process && a.Service == b.Service && a.Env == b.Env && a.Version == b.Version &&
+		a.Cgroup == b.Cgroup && a.ContainerID == b.ContainerID && a.PodUID == b.PodUID && slices.Equal(a.Tags, b.Tags)
+}

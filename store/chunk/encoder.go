@@ -121,8 +121,8 @@ func (e *Encoder) appendAddrs(b []byte) []byte {
 	return append(b, e.addresses...)
 }
 
-// number is how a column has the value of a member.
-func (e *Encoder) number(member any) uint64 {
+// number is how a column has the value of a member. It is most often the one that the column has before.
+func (e *Encoder) number(member any, before uint64) uint64 {
 	switch p := member.(type) {
 	case *uint64:
 		return *p
@@ -131,15 +131,28 @@ func (e *Encoder) number(member any) uint64 {
 	case *uint16:
 		return uint64(*p)
 	case *string:
-		return uint64(e.texts.Number(*p))
+		return e.textNumber(*p, before)
+	case *record.Known:
+		return e.textNumber(e.knownText(*p), before)
 	case *netip.Addr:
+		if *p == e.addrs.Values[before] {
+			return before
+		}
 		return uint64(e.addrs.Number(*p))
 	case *record.Owner:
+		if sameOwner(p, &e.owners.Values[before]) {
+			return before
+		}
 		return uint64(e.owners.Number(p))
-	case *record.Known:
-		return uint64(e.texts.Number(e.knownText(*p)))
 	}
 	panic(fmt.Sprintf("chunk: no column can hold a %T", member))
+}
+
+func (e *Encoder) textNumber(s string, before uint64) uint64 {
+	if s == e.texts.Values[before] {
+		return before
+	}
+	return uint64(e.texts.Number(s))
 }
 
 // knownText are the names of the counters of a set.
@@ -193,7 +206,7 @@ func (w *rows[R]) add(e *Encoder, r *R) {
 		case *record.Latency:
 			e.scratch, _ = p.AppendBinary(e.scratch) // it does not fail
 		default:
-			n := e.number(member)
+			n := e.number(member, w.last(i))
 			w.numbers[i] = append(w.numbers[i], n)
 			w.used[i] = w.used[i] || n != 0
 			continue
@@ -201,6 +214,14 @@ func (w *rows[R]) add(e *Encoder, r *R) {
 		w.bytes[i] = appendBytes(w.bytes[i], e.scratch)
 		w.used[i] = w.used[i] || len(e.scratch) > 0
 	}
+}
+
+// last is the number that a column has of the row before; 0, which is what is not there, if there is none.
+func (w *rows[R]) last(column int) uint64 {
+	if n := len(w.numbers[column]); n > 0 {
+		return w.numbers[column][n-1]
+	}
+	return 0
 }
 
 // append appends the number of rows and of columns, and each column with its name. A column of zeros is left out.

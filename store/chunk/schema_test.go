@@ -113,7 +113,8 @@ func TestEachMember(t *testing.T) {
 		other := base
 		n := 0
 		set(reflect.ValueOf(&other).Elem().Field(i), 1000, &n)
-		if owners.Find(&base) != 0 || owners.Find(&other) != Absent || owners.Number(&other) != uint32(1+i) {
+		if owners.Find(&base) != 0 || owners.Find(&other) != Absent || owners.Number(&other) != uint32(1+i) ||
+			sameOwner(&base, &other) || !sameOwner(&other, &other) {
 			t.Errorf("an owner with another %s is not another", reflect.TypeOf(base).Field(i).Name)
 		}
 	}
