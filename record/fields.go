@@ -17,7 +17,8 @@ const (
 
 // Field is one of the counters of a record.
 type Field[C any] struct {
-	// Name is Cloud Network Monitoring's, by which JSON, the store and the API know it.
+	// Name is Cloud Network Monitoring's, by which JSON, the store and the API know it. A name that is changed is
+	// another counter to the store: it loses what was kept under the old one.
 	Name string
 	Unit Unit
 	// TCPOnly says that UDP has no such counter.

@@ -1,10 +1,9 @@
 package store
 
 import (
-	"encoding/binary"
 	"net/netip"
-	"slices"
 	"socktally/record"
+	"socktally/store/chunk"
 	"time"
 )
 
@@ -36,7 +35,7 @@ type flowKey struct {
 // dnsKey is all of a DNS record but its counts.
 type dnsKey struct {
 	ends
-	protocol, name, qtype uint32
+	protocol, direction, name, qtype uint32
 }
 
 // bucket adds up the records of five minutes.
@@ -44,19 +43,17 @@ type bucket struct {
 	start   int64
 	flows   map[flowKey]*record.Counters
 	dns     map[dnsKey]*record.DNSCounts
-	strings dictionary[string]
-	// ownerKeys are the owners' values in one string each.
-	ownerKeys dictionary[string]
-	owners    []record.Owner
-	scratch   []byte
+	strings chunk.Dictionary[string]
+	owners  chunk.Owners
 	// folded counts the records that found no room of their own.
 	folded uint64
+	schema *chunk.Schema
 	// chunks are what a reader was given, until something is added.
-	chunks []chunk
+	chunks []stored
 }
 
-func newBucket(start int64) *bucket {
-	return &bucket{start: start, flows: map[flowKey]*record.Counters{}, dns: map[dnsKey]*record.DNSCounts{}}
+func newBucket(start int64, schema *chunk.Schema) *bucket {
+	return &bucket{start: start, flows: map[flowKey]*record.Counters{}, dns: map[dnsKey]*record.DNSCounts{}, schema: schema}
 }
 
 func (b *bucket) empty() bool { return len(b.flows)+len(b.dns) == 0 }
@@ -83,7 +80,7 @@ func (b *bucket) addFlow(r *record.Flow) {
 	sum := b.flows[key]
 	if sum == nil && len(b.flows) >= maxIdentities {
 		b.folded++
-		number = b.strings.number
+		number = b.strings.Number
 		key = flowKey{b.ends(&record.Endpoint{}, &record.Endpoint{}, 0),
 			number(r.Protocol), number(""), number(string(r.Source)), number(string(r.Direction)), number("")}
 		sum = b.flows[key]
@@ -97,13 +94,16 @@ func (b *bucket) addFlow(r *record.Flow) {
 
 func (b *bucket) addDNS(r *record.DNS) {
 	number := b.stringNumber(len(b.dns))
-	key := dnsKey{b.ends(&r.Client, &r.Server, len(b.dns)), number(r.Protocol), number(r.Name), number(r.Type)}
+	key := dnsKey{
+		b.ends(&r.Client, &r.Server, len(b.dns)),
+		number(r.Protocol), number(string(r.Direction)), number(r.Name), number(r.Type),
+	}
 	sum := b.dns[key]
 	if sum == nil && len(b.dns) >= maxIdentities {
 		b.folded++
-		number = b.strings.number
+		number = b.strings.Number
 		other := number(record.Other)
-		key = dnsKey{b.ends(&record.Endpoint{}, &record.Endpoint{}, 0), number(r.Protocol), other, other}
+		key = dnsKey{b.ends(&record.Endpoint{}, &record.Endpoint{}, 0), number(r.Protocol), number(string(r.Direction)), other, other}
 		sum = b.dns[key]
 	}
 	if sum == nil {
@@ -116,9 +116,9 @@ func (b *bucket) addDNS(r *record.DNS) {
 // stringNumber numbers strings, new ones only where there is room for what they belong to.
 func (b *bucket) stringNumber(identities int) func(string) uint32 {
 	if identities >= maxIdentities {
-		return b.strings.find
+		return b.strings.Find
 	}
-	return b.strings.number
+	return b.strings.Number
 }
 
 func (b *bucket) ends(client, server *record.Endpoint, identities int) ends {
@@ -129,32 +129,8 @@ func (b *bucket) ends(client, server *record.Endpoint, identities int) ends {
 }
 
 func (b *bucket) ownerNumber(o *record.Owner, identities int) uint32 {
-	b.scratch = appendOwnerKey(b.scratch[:0], o)
-	if n, found := b.ownerKeys.numbers[string(b.scratch)]; found { // no copy is made
-		return n
-	}
 	if identities >= maxIdentities {
-		return absent
+		return b.owners.Find(o)
 	}
-	kept := *o
-	kept.Tags = slices.Clone(o.Tags)
-	b.owners = append(b.owners, kept)
-	return b.ownerKeys.number(string(b.scratch))
-}
-
-func appendOwnerKey(b []byte, o *record.Owner) []byte {
-	for _, n := range [...]uint64{uint64(o.PID), o.CgroupID, uint64(o.NetNS)} {
-		b = binary.AppendUvarint(b, n)
-	}
-	for _, s := range [...]string{o.Process, o.Service, o.Env, o.Version, o.Cgroup, o.ContainerID, o.PodUID} {
-		b = appendString(b, s)
-	}
-	for _, s := range o.Tags {
-		b = appendString(b, s)
-	}
-	return b
-}
-
-func appendString(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+	return b.owners.Number(o)
 }

@@ -6,10 +6,9 @@
 //
 // A bucket is gathered in memory and written when another begins, in one synced transaction, so that a
 // crash, also of the machine, loses at most the bucket that is being gathered. In the file, an SQLite
-// database in WAL mode, a row is not a record but a chunk: up to a thousand records of one bucket,
-// column by column, with the strings, addresses and owners that they use, and a checksum. Chunks are
-// never changed. What memory keeps (without a file, while the file cannot be written, or for a reader
-// of the bucket that is not finished) is chunks too.
+// database in WAL mode, a row is not a record but a chunk, of package chunk: up to a thousand records of
+// one bucket, column by column. Chunks are never changed. What memory keeps (without a file, while the
+// file cannot be written, or for a reader of the bucket that is not finished) is chunks too.
 //
 // The file belongs to one process at a time; a lock file beside it sees to that.
 package store

@@ -31,7 +31,10 @@ CREATE TABLE chunk (
 	payload BLOB    NOT NULL
 ) STRICT;
 CREATE INDEX chunk_bucket ON chunk (bucket, kind);
-`}
+`,
+	// Chunks of layout 2 are written from here on: a program that knows layout 1 alone must not open the file.
+	"",
+}
 
 // file is the database. One goroutine writes at a time, several may read.
 type file struct {

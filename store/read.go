@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"socktally/record"
+	"socktally/store/chunk"
 	"time"
 )
 
@@ -17,16 +18,16 @@ import (
 // returns, but its strings may be kept; yield must not change it. While it runs it holds up nobody.
 //
 // A chunk that is damaged is left out and counted. Connections fails with what yield or ctx fails
-// with, or if the store cannot be read.
+// with, or if the store cannot be read; with ErrNewer where it has a chunk of a newer layout.
 func (s *Store) Connections(ctx context.Context, from, to time.Time, yield func(*record.Flow) error) error {
-	var d decoder
-	return s.read(ctx, kindFlows, from, to, func(payload []byte) error { return d.flows(payload, yield) })
+	d := chunk.NewDecoder(s.schema)
+	return s.read(ctx, kindFlows, from, to, func(payload []byte) error { return d.Flows(payload, yield) })
 }
 
 // DNS does for records of DNS what Connections does for those of flows.
 func (s *Store) DNS(ctx context.Context, from, to time.Time, yield func(*record.DNS) error) error {
-	var d decoder
-	return s.read(ctx, kindDNS, from, to, func(payload []byte) error { return d.dns(payload, yield) })
+	d := chunk.NewDecoder(s.schema)
+	return s.read(ctx, kindDNS, from, to, func(payload []byte) error { return d.DNS(payload, yield) })
 }
 
 // Ready says why the store cannot be read; nil if it can.
@@ -83,8 +84,10 @@ func (s *Store) read(ctx context.Context, k kind, from, to time.Time, each func(
 		}
 		switch {
 		case errors.Is(err, sql.ErrNoRows): // deleted since it was listed
-		case errors.Is(err, errDamaged) || damaged(err):
+		case errors.Is(err, chunk.ErrDamaged) || damaged(err):
 			s.skipped()
+		case errors.Is(err, chunk.ErrNewer):
+			return fmt.Errorf("read store: %w: %w", ErrNewer, err)
 		case err != nil:
 			return err
 		}
@@ -93,7 +96,7 @@ func (s *Store) read(ctx context.Context, k kind, from, to time.Time, each func(
 }
 
 // memory returns what is in no file, oldest first, and up to which chunk the file has all else.
-func (s *Store) memory(k kind, first, end int64) (chunks []chunk, f *file, lastID int64, err error) {
+func (s *Store) memory(k kind, first, end int64) (chunks []stored, f *file, lastID int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -110,7 +113,7 @@ func (s *Store) memory(k kind, first, end int64) (chunks []chunk, f *file, lastI
 			}
 		}
 	}
-	slices.SortStableFunc(chunks, func(a, b chunk) int { return cmp.Compare(a.start, b.start) })
+	slices.SortStableFunc(chunks, func(a, b stored) int { return cmp.Compare(a.start, b.start) })
 	if s.file != nil {
 		f, lastID = s.file, s.file.lastID
 	}

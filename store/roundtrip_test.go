@@ -137,7 +137,9 @@ func drawCounters(t *rapid.T) record.Counters {
 
 func drawQuery(t *rapid.T, owners []record.Owner) record.DNS {
 	r := record.DNS{
-		Client: drawEnd(t, owners), Server: drawEnd(t, owners),
+		Protocol:  rapid.SampledFrom([]string{"tcp", "udp"}).Draw(t, "protocol"),
+		Direction: rapid.SampledFrom([]record.Direction{record.Outgoing, record.Incoming}).Draw(t, "direction"),
+		Client:    drawEnd(t, owners), Server: drawEnd(t, owners),
 		Name: rapid.SampledFrom([]string{"", "host.example.invalid", record.Other}).Draw(t, "name"),
 		Type: rapid.SampledFrom([]string{"A", "AAAA", record.Other}).Draw(t, "type"),
 	}

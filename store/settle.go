@@ -58,7 +58,7 @@ func (s *Store) writeWaiting(ctx context.Context) error {
 	var tooLarge error
 	for {
 		s.mu.Lock()
-		var chunks []chunk
+		var chunks []stored
 		if len(s.waiting) > 0 {
 			chunks = s.waiting[0]
 		}
@@ -128,13 +128,13 @@ func (s *Store) trim() {
 			for _, chunks := range s.waiting[:i+1] {
 				s.stats.drop(lossOf(chunks))
 			}
-			s.waiting = append([][]chunk(nil), s.waiting[i+1:]...)
+			s.waiting = append([][]stored(nil), s.waiting[i+1:]...)
 			return
 		}
 	}
 }
 
-func lossOf(chunks []chunk) loss {
+func lossOf(chunks []stored) loss {
 	l := loss{buckets: 1}
 	for _, c := range chunks {
 		l.records += uint64(c.records)

@@ -13,11 +13,12 @@ import (
 	"socktally/internal/clock"
 	"socktally/internal/filelock"
 	"socktally/record"
+	"socktally/store/chunk"
 )
 
 // Why a store cannot be opened, where a caller may go on without its file.
 var (
-	// ErrNewer is a store that a newer version of this program wrote. It is left as it is.
+	// ErrNewer is a store, or a chunk in it, that a newer version of this program wrote. It is left as it is.
 	ErrNewer = errors.New("store is of a newer version")
 	// ErrLocked is a store that another process uses.
 	ErrLocked = errors.New("store is in use by another process")
@@ -53,6 +54,7 @@ type Options struct {
 type Store struct {
 	options Options
 	unlock  func()
+	schema  *chunk.Schema // of what is written and read
 
 	writing sync.Mutex // held by Add and Close, from beginning to end
 
@@ -62,7 +64,7 @@ type Store struct {
 	open     *bucket
 	previous int64 // start of the bucket before the open one, or notYet
 	// waiting are the buckets that are not in the file.
-	waiting [][]chunk
+	waiting [][]stored
 	// suspect is why a reader thinks that the whole file is damaged.
 	suspect error
 	stats   Stats
@@ -79,7 +81,7 @@ func Open(o Options) (*Store, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	o.Clock = clock.OrSystem(o.Clock)
-	s := &Store{options: o, previous: notYet, unlock: func() {}}
+	s := &Store{options: o, previous: notYet, unlock: func() {}, schema: chunk.NewSchema(record.Fields(), record.DNSFields())}
 	if o.Path == "" {
 		s.options.MaxBytes = memoryBytes
 		if o.MaxBytes > 0 {
@@ -144,7 +146,7 @@ func (s *Store) gather(start int64, connections []record.Flow, dns []record.DNS)
 	}
 	if s.open == nil || s.open.start != start {
 		s.finish()
-		s.open = newBucket(start)
+		s.open = newBucket(start, s.schema)
 	}
 	before := s.open.folded
 	s.open.add(connections, dns)

@@ -23,7 +23,7 @@ func (l *loss) add(o loss) {
 
 // write commits the chunks of one bucket together and returns the last one's id. Where there is no
 // room for them, the oldest buckets go first.
-func (f *file) write(ctx context.Context, chunks []chunk) (id int64, lost loss, err error) {
+func (f *file) write(ctx context.Context, chunks []stored) (id int64, lost loss, err error) {
 	if lost, err = f.makeRoom(ctx, chunks); err != nil {
 		return 0, lost, err
 	}
@@ -46,7 +46,7 @@ func (f *file) write(ctx context.Context, chunks []chunk) (id int64, lost loss, 
 }
 
 // makeRoom deletes until the file and, beside it, the log of the write will be within the limit.
-func (f *file) makeRoom(ctx context.Context, chunks []chunk) (lost loss, err error) {
+func (f *file) makeRoom(ctx context.Context, chunks []stored) (lost loss, err error) {
 	if f.maxBytes <= 0 {
 		return loss{}, nil
 	}
