@@ -38,7 +38,7 @@ func Main(args []string, stdout, stderr io.Writer, version string) int {
 	root.SetArgs(args)
 	err := root.Execute()
 	var usage usageError
-	var findings unwell
+	var findings exitCode
 	switch {
 	case err == nil:
 		return exitOK
@@ -207,7 +207,7 @@ func (s *settings) envFileFlag(cmd *cobra.Command) {
 
 // load checks the settings of this process: its flags, over its environment, over the env file.
 func (s *settings) load() (config.Config, error) {
-	env, err := ownEnvironment(s.envFile, s.cmd.Flags().Changed("env-file"))
+	env, err := processEnvironment(s.envFile, s.cmd.Flags().Changed("env-file"))
 	if err != nil {
 		return config.Config{}, err
 	}
@@ -216,8 +216,8 @@ func (s *settings) load() (config.Config, error) {
 
 // ownEnvironment returns the environment of this process over the env file at path, which may be absent unless
 // mustExist. What only the file has is set in the process too, for the libraries that read it there.
-func ownEnvironment(path string, mustExist bool) (config.Environment, error) {
-	env, err := config.OwnEnvironment()
+func processEnvironment(path string, mustExist bool) (config.Environment, error) {
+	env, err := config.ProcessEnvironment()
 	if err != nil {
 		return env, err
 	}

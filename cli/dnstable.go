@@ -5,8 +5,8 @@ import "socktally/record"
 // dnsTable shows what became of DNS queries.
 var dnsTable = table[record.DNS]{
 	{"QUERY", func(r record.DNS) string { return printable(r.Name) }, true, 0},
-	{"CLIENT", func(r record.DNS) string { return end(r.Client) }, true, 0},
-	{"SERVER", func(r record.DNS) string { return end(r.Server) }, true, 0},
+	{"CLIENT", func(r record.DNS) string { return endpoint(r.Client) }, true, 0},
+	{"SERVER", func(r record.DNS) string { return endpoint(r.Server) }, true, 0},
 	{"TYPE", func(r record.DNS) string { return r.Type }, false, 1},
 	{"PROTO", func(r record.DNS) string { return r.Protocol }, false, 7},
 	{"REQUESTS", func(r record.DNS) string { return count(r.Requests) }, false, 0},

@@ -21,9 +21,9 @@ import (
 )
 
 // unwell is the exit code of findings, which are printed already.
-type unwell int
+type exitCode int
 
-func (unwell) Error() string { return "" }
+func (exitCode) Error() string { return "" }
 
 // doctorOptions are the flags of socktally doctor.
 type doctorOptions struct {
@@ -86,7 +86,7 @@ func (o *doctorOptions) run(stdout io.Writer) error {
 		return fmt.Errorf("write findings: %w", err)
 	}
 	if code := doctor.ExitCode(findings); code != 0 {
-		return unwell(code)
+		return exitCode(code)
 	}
 	return nil
 }

@@ -102,13 +102,13 @@ func (o *flowsOptions) run(stdout, stderr io.Writer, live bool) error {
 		defer logLosses(log, counter)
 	}
 	if o.dns {
-		return show(ctx, view[record.DNS]{"DNS questions", counter, dnsTable, counter.TallyDNS, (*record.DNS).CleanNames, moreDNS}, o, stdout, live)
+		return show(ctx, listing[record.DNS]{"DNS questions", counter, dnsTable, counter.TallyDNS, (*record.DNS).CleanNames, moreDNS}, o, stdout, live)
 	}
-	return show(ctx, view[record.Flow]{"flows", counter, flowTable, counter.Tally, (*record.Flow).CleanNames, moreFlow}, o, stdout, live)
+	return show(ctx, listing[record.Flow]{"flows", counter, flowTable, counter.Tally, (*record.Flow).CleanNames, moreFlow}, o, stdout, live)
 }
 
 // view is what one command shows: the rows of an interval and how they are laid out and ordered.
-type view[T any] struct {
+type listing[T any] struct {
 	noun    string
 	counter *flows.Counter
 	table   table[T]
@@ -118,7 +118,7 @@ type view[T any] struct {
 }
 
 // tally returns the rows of an interval in order, with valid names.
-func (v view[T]) tally(ctx context.Context) ([]T, error) {
+func (v listing[T]) tally(ctx context.Context) ([]T, error) {
 	rows, err := v.count(ctx)
 	for i := range rows {
 		v.clean(&rows[i])
@@ -127,7 +127,7 @@ func (v view[T]) tally(ctx context.Context) ([]T, error) {
 	return rows, err
 }
 
-func show[T any](ctx context.Context, v view[T], o *flowsOptions, stdout io.Writer, live bool) error {
+func show[T any](ctx context.Context, v listing[T], o *flowsOptions, stdout io.Writer, live bool) error {
 	if live {
 		return showLive(ctx, v, o.interval)
 	}

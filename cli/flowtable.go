@@ -11,8 +11,8 @@ import (
 
 // flowTable shows flows. Sent and received are as the client sees it.
 var flowTable = table[record.Flow]{
-	{"CLIENT", func(r record.Flow) string { return end(r.Client) }, true, 0},
-	{"SERVER", func(r record.Flow) string { return serverEnd(r) }, true, 0},
+	{"CLIENT", func(r record.Flow) string { return endpoint(r.Client) }, true, 0},
+	{"SERVER", func(r record.Flow) string { return serverEndpoint(r) }, true, 0},
 	{"PROTO", func(r record.Flow) string { return r.Protocol }, false, 7},
 	{"DIRECTION", func(r record.Flow) string { return string(r.Direction) }, false, 6},
 	{"SENT", func(r record.Flow) string { return byteSize(r.BytesSentByClient) }, false, 0},
@@ -27,8 +27,8 @@ var flowTable = table[record.Flow]{
 }
 
 // serverEnd names the server with its domain, where one is known.
-func serverEnd(r record.Flow) string {
-	text := end(r.Server)
+func serverEndpoint(r record.Flow) string {
+	text := endpoint(r.Server)
 	if r.ServerDomain != "" {
 		text += " (" + printable(r.ServerDomain) + ")"
 	}
@@ -37,7 +37,7 @@ func serverEnd(r record.Flow) string {
 
 // end names one end of a flow: its address, its port if it is the server, and who owns it. An end
 // without an address is that of an overflow record.
-func end(e record.Endpoint) string {
+func endpoint(e record.Endpoint) string {
 	if !e.Addr.IsValid() {
 		return "(all others)"
 	}

@@ -85,7 +85,7 @@ type api struct {
 func (o *queryOptions) api() (api, error) {
 	given := o.cmd.Flags().Changed("env-file")
 	// The file may hold keys that are not for everybody to read.
-	env, err := ownEnvironment(o.envFile, given)
+	env, err := processEnvironment(o.envFile, given)
 	if err != nil && (given || !errors.Is(err, fs.ErrPermission)) {
 		return api{}, err
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // showLive draws the rows of each interval until q is pressed or ctx ends.
-func showLive[T any](ctx context.Context, v view[T], interval time.Duration) error {
+func showLive[T any](ctx context.Context, v listing[T], interval time.Duration) error {
 	s, err := openScreen("/dev/tty")
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func showLive[T any](ctx context.Context, v view[T], interval time.Duration) err
 	}
 }
 
-func header[T any](v view[T], rows []T, interval time.Duration) string {
+func header[T any](v listing[T], rows []T, interval time.Duration) string {
 	text := fmt.Sprintf("socktally: %d %s in the last %v, counted by %s; q ends", len(rows), v.noun, interval, v.counter.Source())
 	for _, c := range v.counter.Coverage() {
 		if c.Lost != "" {
@@ -119,14 +119,14 @@ func (s *screen) readKeys() {
 	keys := make([]byte, 64)
 	for {
 		n, err := s.tty.Read(keys)
-		if err != nil || wantsEnd(keys[:n]) {
+		if err != nil || isQuitKey(keys[:n]) {
 			return
 		}
 	}
 }
 
 // wantsEnd looks for q, Escape and Ctrl-C in what was typed. Other keys send Escape with more behind it.
-func wantsEnd(keys []byte) bool {
+func isQuitKey(keys []byte) bool {
 	const escape, ctrlC = 0x1b, 0x03
 	if len(keys) > 0 && keys[0] == escape {
 		return len(keys) == 1

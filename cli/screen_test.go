@@ -120,7 +120,7 @@ func TestScreen(t *testing.T) {
 
 func TestWantsEnd(t *testing.T) {
 	for keys, want := range map[string]bool{"q": true, "Q": true, "\x1b": true, "\x03": true, "aq": true, "": false, "a": false, "\x1b[A": false, "\x1bOq": false, "\x1b[C": false} {
-		if got := wantsEnd([]byte(keys)); got != want {
+		if got := isQuitKey([]byte(keys)); got != want {
 			t.Errorf("%q: %v, want %v", keys, got, want)
 		}
 	}

@@ -16,7 +16,7 @@ type column[T any] struct {
 }
 
 // leastFlexible is what a flexible column keeps before another column leaves.
-const leastFlexible = 21 // an IPv4 address and port
+const minFlexible = 21 // an IPv4 address and port
 
 // table lays rows of T out as lines.
 type table[T any] []column[T]
@@ -60,7 +60,7 @@ func (t table[T]) fit(widths []int, width int) []int {
 	if width <= 0 {
 		return widths
 	}
-	for rank := len(t); rank > 0 && t.leastWidth(widths) > width; rank-- {
+	for rank := len(t); rank > 0 && t.minWidth(widths) > width; rank-- {
 		for i, c := range t {
 			if c.rank == rank {
 				widths[i] = 0
@@ -93,11 +93,11 @@ func totalWidth(widths []int) int {
 }
 
 // leastWidth is the width with all flexible columns at their least.
-func (t table[T]) leastWidth(widths []int) int {
+func (t table[T]) minWidth(widths []int) int {
 	total := totalWidth(widths)
 	for i, c := range t {
 		if c.flexible {
-			total -= max(0, widths[i]-leastFlexible)
+			total -= max(0, widths[i]-minFlexible)
 		}
 	}
 	return total

@@ -23,9 +23,9 @@ type readAPI struct {
 	certificate atomic.Pointer[tls.Certificate]
 
 	// Of tallies, which are made one at a time.
-	adding trouble
-	added  int         // records, since the last samples
-	stats  store.Stats // of the last samples
+	addError lastError
+	added    int         // records, since the last samples
+	stats    store.Stats // of the last samples
 }
 
 // startAPI serves the API until ctx ends. Should it end by itself, end gets the reason. What is returned

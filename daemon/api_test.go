@@ -222,7 +222,7 @@ func TestMetricsWaitWithinBounds(t *testing.T) {
 	if !f.daemon.flows.open() {
 		t.Fatal("no flows")
 	}
-	many := make([]record.Flow, maxHeld+1)
+	many := make([]record.Flow, maxWaiting+1)
 	for i := range many {
 		many[i] = record.Flow{Direction: record.Outgoing, Counters: record.Counters{BytesSentByClient: 1}}
 		many[i].Server.Addr = netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
@@ -245,7 +245,7 @@ func TestMetricsWaitWithinBounds(t *testing.T) {
 		}
 		sum += n
 	}
-	if want := float64(maxHeld + 1 + 7); sum != want {
+	if want := float64(maxWaiting + 1 + 7); sum != want {
 		t.Errorf("the metrics sum up to %v, want %v", sum, want)
 	}
 }

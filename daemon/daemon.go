@@ -61,8 +61,8 @@ type Daemon struct {
 	openStore func(config.Config, *slog.Logger, clock.Clock) (recordStore, error)
 	manager   manager
 
-	mu      sync.Mutex
-	reading trouble
+	mu        sync.Mutex
+	readError lastError
 }
 
 // New opens what cfg asks for. It starts no reading.
@@ -128,16 +128,16 @@ func (d *Daemon) Run(ctx context.Context) error {
 	c.Schedule(d.cfg.Schedule, cron.FuncJob(d.tick))
 	d.log.Info("started", "schedule", d.cfg.Schedule.Spec, "scope", string(d.cfg.Scope), "forward", d.cfg.Forward)
 	d.tick()
-	forgetStart()
+	releaseStartupPages()
 	d.manager.watch(c)
-	d.manager.tell(sd.SdNotifyReady)
+	d.manager.notify(sd.SdNotifyReady)
 	c.Start() // before flows, which take a moment to open and must not cost a reading
 	if d.flows != nil && d.flows.open() {
 		c.Schedule(d.cfg.Flows.Schedule, cron.FuncJob(func() { d.flows.tick(d.forwarder) }))
 	}
 
 	<-ctx.Done()
-	d.manager.tell(sd.SdNotifyStopping)
+	d.manager.notify(sd.SdNotifyStopping)
 	begin := d.clock.Monotonic()
 	stopped := make(chan []forward.Summary, 1)
 	go func() {
@@ -205,19 +205,19 @@ func (d *Daemon) read(now, deadline time.Time) error {
 	if err != nil {
 		d.forwarder.Count(metric.ReadingsFailed, 1)
 	}
-	d.reading.log(d.log, err, "reading is not whole", "readings are whole again")
+	d.readError.logChange(d.log, err, "reading is not whole", "readings are whole again")
 	d.forwarder.Forward(samples, now, deadline)
 	return err
 }
 
 // trouble is the error of what was last tried, "" if there was none.
-type trouble string
+type lastError string
 
 // log logs one line when things begin to fail, fail differently, or are well again.
-func (t *trouble) log(log *slog.Logger, err error, failing, well string) {
-	now := trouble("")
+func (t *lastError) logChange(log *slog.Logger, err error, failing, well string) {
+	now := lastError("")
 	if err != nil {
-		now = trouble(err.Error())
+		now = lastError(err.Error())
 	}
 	switch {
 	case now == *t:

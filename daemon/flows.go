@@ -58,12 +58,12 @@ type flowTally struct {
 	counter flowCounter // nil before flows are open, and after
 	// Of monotonic time: the end of the last tally whose metrics were forwarded, the same for DNS, and the end of
 	// the last tally that succeeded.
-	since, dnsSince, fresh time.Duration
+	since, dnsSince, tallied time.Duration
 
-	losses coverage.Losses
-	tally  trouble
-	dns    trouble
-	losing bool
+	losses     coverage.Losses
+	tallyError lastError
+	dnsError   lastError
+	hasLosses  bool
 }
 
 // FlowOptions returns what cfg asks of a flows.Counter. Its Flows is not "off".
@@ -79,7 +79,7 @@ func FlowOptions(cfg config.Config) flows.Options {
 }
 
 func newFlowTally(cfg config.Config, log *slog.Logger, o Options) (*flowTally, error) {
-	splitter, err := flowmetric.New(flowmetric.Options{Tags: cfg.Flows.Tags, MaxContexts: cfg.Flows.MaxContexts})
+	splitter, err := flowmetric.New(flowmetric.Options{Tags: cfg.Flows.Tags, MaxCombinations: cfg.Flows.MaxCombinations})
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (f *flowTally) open() bool {
 	f.mu.Lock()
 	f.counter, f.since = counter, f.clock.Monotonic()
 	f.dnsSince = f.since
-	f.fresh = f.since - refreshAfter // there was none
+	f.tallied = f.since - refreshAfter // there was none
 	f.mu.Unlock()
 	f.log.Info("flows are counted", "source", string(counter.Source()), "schedule", f.cfg.Flows.Schedule.Spec)
 	LogCoverage(f.log, counter.Coverage())
@@ -122,7 +122,7 @@ func LogCoverage(log *slog.Logger, parts []coverage.Entry) {
 		switch {
 		case c.Lost != "":
 			log.Warn("not all of flows is counted", slog.Any("", c))
-		case len(c.Refused) > 0:
+		case len(c.Errors) > 0:
 			log.Info("counting flows costs more", slog.Any("", c))
 		}
 	}
@@ -187,21 +187,21 @@ func (f *flowTally) forward(ctx context.Context, to *forward.Forwarder, deadline
 // where DNS is not tallied, or could not be.
 func (f *flowTally) take(ctx context.Context) ([]record.Flow, []record.DNS, error) {
 	records, err := f.counter.Tally(ctx)
-	f.tally.log(f.log, err, "flows could not be tallied", "flows are tallied again")
+	f.tallyError.logChange(f.log, err, "flows could not be tallied", "flows are tallied again")
 	if err != nil {
 		return nil, nil, err
 	}
 	queries, err := f.counter.TallyDNS(ctx)
-	f.dns.log(f.log, err, "DNS could not be tallied", "DNS is tallied again")
+	f.dnsError.logChange(f.log, err, "DNS could not be tallied", "DNS is tallied again")
 	for i := range records {
 		records[i].CleanNames()
 	}
 	for i := range queries {
 		queries[i].CleanNames()
 	}
-	f.fresh = f.clock.Monotonic()
+	f.tallied = f.clock.Monotonic()
 	if f.api != nil {
-		kept, keptQueries := f.nameRemotes(records, queries)
+		kept, keptQueries := f.tagRemotes(records, queries)
 		f.api.add(f.clock.Now(), kept, keptQueries)
 	}
 	return records, queries, nil
@@ -211,7 +211,7 @@ const (
 	// refreshAfter is how old a tally is at least before a query asks for a newer one.
 	refreshAfter = time.Second
 	// maxHeld is how many combinations of tags wait for the next tick at most, some 200 bytes each.
-	maxHeld = 1 << 16
+	maxWaiting = 1 << 16
 )
 
 // refresh tallies what flowed up to now, for a query that would have it. The metrics of that wait for
@@ -219,7 +219,7 @@ const (
 func (f *flowTally) refresh(ctx context.Context) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.counter == nil || f.clock.Monotonic()-f.fresh < refreshAfter || f.splitter.Held() > maxHeld {
+	if f.counter == nil || f.clock.Monotonic()-f.tallied < refreshAfter || f.splitter.Combinations() > maxWaiting {
 		return
 	}
 	if records, queries, err := f.take(ctx); err == nil {
@@ -246,12 +246,12 @@ func (f *flowTally) countLosses(to *forward.Forwarder) {
 	})
 	f.losses = losses
 	switch {
-	case any && !f.losing:
+	case any && !f.hasLosses:
 		f.log.Warn("not every flow is counted as its own", "losses", fmt.Sprintf("%+v", losses))
-	case !any && f.losing:
+	case !any && f.hasLosses:
 		f.log.Info("every flow is counted as its own again")
 	}
-	f.losing = any
+	f.hasLosses = any
 }
 
 // Reload reads the table of networks and the certificate of the API again. One with a fault leaves the

@@ -33,7 +33,7 @@ func TestForgetStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := resident(t)
-	forgetStart()
+	releaseStartupPages()
 	if after := resident(t); after >= before {
 		t.Errorf("%d KiB of a program of %d KiB are resident, before it were %d", after, len(executable)>>10, before)
 	}

@@ -21,7 +21,7 @@ type manager struct {
 }
 
 // tell sends one state. An error is logged and not returned: the readings matter more.
-func (m *manager) tell(state string) {
+func (m *manager) notify(state string) {
 	if _, err := sd.SdNotify(false, state); err != nil {
 		m.log.Warn("the service manager cannot be told", "state", state, "error", err)
 	}
@@ -47,7 +47,7 @@ func (m *manager) watch(schedule *cron.Cron) {
 	}
 	schedule.Schedule(cron.Every(interval/2), cron.FuncJob(func() {
 		if began := m.reading.Load(); began == nil || m.clock.Monotonic()-*began < interval {
-			m.tell(sd.SdNotifyWatchdog)
+			m.notify(sd.SdNotifyWatchdog)
 		}
 	}))
 }

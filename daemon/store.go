@@ -56,7 +56,7 @@ func (a *readAPI) add(at time.Time, records []record.Flow, queries []record.DNS)
 		return
 	}
 	err := a.store.Add(at, records, queries)
-	a.adding.log(a.log, err, "the store takes no records", "the store takes records again")
+	a.addError.logChange(a.log, err, "the store takes no records", "the store takes records again")
 	if err == nil {
 		a.added += n
 	}

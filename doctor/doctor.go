@@ -10,8 +10,8 @@ import (
 
 	"socktally/config"
 	"socktally/flows"
-	"socktally/internal/host"
 	"socktally/internal/finding"
+	"socktally/internal/host"
 )
 
 // What a check has found, under its usual name here.
@@ -80,15 +80,15 @@ type examination struct {
 	findings []Finding
 }
 
-func (e *examination) ok(check, text string) { e.find(check, OK, text, "") }
+func (e *examination) addOK(check, text string) { e.add(check, OK, text, "") }
 
-func (e *examination) find(check string, state State, text, remedy string) {
+func (e *examination) add(check string, state State, text, remedy string) {
 	e.findings = append(e.findings, Finding{Check: check, State: state, Text: text, Remedy: remedy})
 }
 
 func (e *examination) flowsOn() bool { return e.Config.Flows.On() }
 
 // ofProcess is a path below the process that is looked at.
-func (e *examination) ofProcess(name string) string {
+func (e *examination) processPath(name string) string {
 	return filepath.Join(e.Proc, e.Process, name)
 }

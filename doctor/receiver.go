@@ -8,11 +8,11 @@ import (
 
 // receivers tries where samples go, without sending any.
 func (e *examination) receivers(ctx context.Context) {
-	probing := sinks.Probing{ProcessDir: e.ofProcess(""), Other: e.Process != "self", ShowKey: e.Probe}
+	probing := sinks.Probing{ProcessDir: e.processPath(""), Other: e.Process != "self", ShowKey: e.Probe}
 	for _, name := range e.Config.Forward {
 		sink, err := sinks.Lookup(name)
 		if err != nil {
-			e.find("receiver", Bad, err.Error(), "correct SOCKTALLY_FORWARD")
+			e.add("receiver", Bad, err.Error(), "correct SOCKTALLY_FORWARD")
 			continue
 		}
 		e.findings = append(e.findings, sink.Probe(ctx, e.Config, probing)...)

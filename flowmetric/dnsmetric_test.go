@@ -126,7 +126,7 @@ func TestDNSSumsAndBudget(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		names := tagNames.Draw(t, "tags")
 		budget := rapid.IntRange(1, 12).Draw(t, "budget")
-		s, err := New(Options{Tags: names, MaxContexts: budget})
+		s, err := New(Options{Tags: names, MaxCombinations: budget})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -30,7 +30,7 @@ type Options struct {
 	Tags []string
 	// MaxContexts is how many combinations of tags an interval has at most, 1 or more, of flows and of
 	// DNS each. The last is that of all others.
-	MaxContexts int
+	MaxCombinations int
 }
 
 // Splitter splits the flows and the DNS queries of one interval after the other. SetNetworks may be
@@ -39,13 +39,13 @@ type Splitter struct {
 	networks atomic.Pointer[Network]
 	flows    split[traffic, *traffic]
 	dns      split[queries, *queries]
-	current  view
+	current  localRecord
 }
 
 // New returns a Splitter that has seen nothing.
 func New(o Options) (*Splitter, error) {
-	if o.MaxContexts < 1 {
-		return nil, fmt.Errorf("flow contexts %d: want 1 or more", o.MaxContexts)
+	if o.MaxCombinations < 1 {
+		return nil, fmt.Errorf("flow contexts %d: want 1 or more", o.MaxCombinations)
 	}
 	var ofFlows, ofDNS []tag
 	for _, name := range o.Tags {
@@ -61,8 +61,8 @@ func New(o Options) (*Splitter, error) {
 		}
 	}
 	return &Splitter{
-		flows: newSplit[traffic](ofFlows, o.MaxContexts),
-		dns:   newSplit[queries](ofDNS, o.MaxContexts),
+		flows: newSplit[traffic](ofFlows, o.MaxCombinations),
+		dns:   newSplit[queries](ofDNS, o.MaxCombinations),
 	}, nil
 }
 
@@ -87,7 +87,7 @@ func (s *Splitter) Add(records []record.Flow, queries []record.DNS) {
 }
 
 // Held is how many combinations the interval has so far, of flows and of DNS.
-func (s *Splitter) Held() int { return s.flows.held() + s.dns.held() }
+func (s *Splitter) Combinations() int { return s.flows.size() + s.dns.size() }
 
 // addFlows adds up flows. What the tracer itself could not tell apart, and a flow whose own tags all
 // read "other", belong to the others.
@@ -99,9 +99,9 @@ func (s *Splitter) addFlows(records []record.Flow) {
 			s.flows.others().add(r)
 			continue
 		}
-		s.flows.of(s.flowView(r)).add(r)
+		s.flows.of(s.localFlow(r)).add(r)
 	}
-	s.current = view{} // holds on to no record
+	s.current = localRecord{} // holds on to no record
 }
 
 func (s *Splitter) addDNS(records []record.DNS) {
@@ -112,16 +112,16 @@ func (s *Splitter) addDNS(records []record.DNS) {
 			s.dns.others().Add(&r.DNSCounts)
 			continue
 		}
-		s.dns.of(s.dnsView(r)).Add(&r.DNSCounts)
+		s.dns.of(s.localDNS(r)).Add(&r.DNSCounts)
 	}
-	s.current = view{}
+	s.current = localRecord{}
 }
 
 // Samples returns the samples of the flows of one interval that ended at now: of records, and of those
 // that Add took. A count of zero has no sample. The samples of one combination share their tags.
 func (s *Splitter) Samples(records []record.Flow, now time.Time, interval time.Duration) []metric.Sample {
 	s.addFlows(records)
-	return s.flows.end(now, interval, metric.FlowContexts, metric.FlowCombinations)
+	return s.flows.end(now, interval, metric.FlowCombinationsSent, metric.FlowCombinations)
 }
 
 // DNSSamples is what Samples is, of DNS queries. Its combinations have a budget of their own, of the
@@ -132,5 +132,5 @@ func (s *Splitter) DNSSamples(records []record.DNS, now time.Time, interval time
 		return nil
 	}
 	s.addDNS(records)
-	return s.dns.end(now, interval, metric.DNSContexts, metric.DNSCombinations)
+	return s.dns.end(now, interval, metric.DNSCombinationsSent, metric.DNSCombinations)
 }

@@ -25,7 +25,7 @@ func flow(service, server string) record.Flow {
 
 func newSplitter(t testing.TB, budget int, tags ...string) *Splitter {
 	t.Helper()
-	s, err := New(Options{Tags: tags, MaxContexts: budget})
+	s, err := New(Options{Tags: tags, MaxCombinations: budget})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestEveryTagHasAValue(t *testing.T) {
 			}
 		}
 	}
-	if _, err := New(Options{Tags: []string{"x"}, MaxContexts: 1}); err == nil {
+	if _, err := New(Options{Tags: []string{"x"}, MaxCombinations: 1}); err == nil {
 		t.Error("an unknown tag was accepted")
 	}
 	if _, err := New(Options{}); err == nil {
@@ -167,9 +167,9 @@ func TestLargeCounts(t *testing.T) {
 		records = append(records, r)
 	}
 	wantSent(t, s.Samples(records, start, interval), map[string]float64{"service:other": 1<<53 - 4})
-	p := places{held: map[string]uint64{}}
+	p := slots{weights: map[string]uint64{}}
 	for range 2 {
-		if placed, _ := p.assign([]claim{{key: "a", amount: math.MaxUint64, index: 1}, {key: "b", amount: 1, index: 2}}, 1); !slices.Equal(placed, []int{1}) {
+		if placed, _ := p.assign([]candidate{{key: "a", amount: math.MaxUint64, index: 1}, {key: "b", amount: 1, index: 2}}, 1); !slices.Equal(placed, []int{1}) {
 			t.Errorf("placed %v", placed)
 		}
 	}
@@ -198,7 +198,7 @@ func TestRTTIsTheMeanOfSockets(t *testing.T) {
 
 // TestPlaces follows the rule step by step, with two places.
 func TestPlaces(t *testing.T) {
-	p := places{held: map[string]uint64{}}
+	p := slots{weights: map[string]uint64{}}
 	for i, step := range []struct {
 		claims map[string]uint64
 		want   string
@@ -214,10 +214,10 @@ func TestPlaces(t *testing.T) {
 		{map[string]uint64{"d": 0, "e": 0}, "[]"},                    // none that weighs something makes room
 		{map[string]uint64{"a": 0, "c": 0, "d": 0, "e": 0}, "[a c]"}, // nor now: 25 and 15
 	} {
-		var claims []claim
+		var claims []candidate
 		for i, key := range []string{"a", "b", "c", "d", "e"} {
 			if bytes, ok := step.claims[key]; ok {
-				claims = append(claims, claim{key: key, amount: bytes, index: i})
+				claims = append(claims, candidate{key: key, amount: bytes, index: i})
 			}
 		}
 		placed, rest := p.assign(claims, 2)
@@ -226,15 +226,15 @@ func TestPlaces(t *testing.T) {
 			got = append(got, string(rune('a'+i)))
 		}
 		slices.Sort(got)
-		if fmt.Sprint(got) != step.want || len(placed)+len(rest) != len(claims) || len(p.held) > 2 {
-			t.Errorf("step %d: got %v, want %s; holding %v", i, got, step.want, p.held)
+		if fmt.Sprint(got) != step.want || len(placed)+len(rest) != len(claims) || len(p.weights) > 2 {
+			t.Errorf("step %d: got %v, want %s; holding %v", i, got, step.want, p.weights)
 		}
 	}
 	for range 10 { // 100 bytes are halved to nothing in seven steps
 		p.assign(nil, 2)
 	}
-	if len(p.held) != 0 {
-		t.Errorf("still holding %v", p.held)
+	if len(p.weights) != 0 {
+		t.Errorf("still holding %v", p.weights)
 	}
 }
 
@@ -276,8 +276,8 @@ func TestManyRemotes(t *testing.T) {
 				t.Fatalf("round %d: %s misses %d", round, name, rest)
 			}
 		}
-		if len(contexts) > budget || len(s.flows.places.held) >= budget {
-			t.Fatalf("round %d: %d combinations, %d places", round, len(contexts), len(s.flows.places.held))
+		if len(contexts) > budget || len(s.flows.slots.weights) >= budget {
+			t.Fatalf("round %d: %d combinations, %d places", round, len(contexts), len(s.flows.slots.weights))
 		}
 		records, samples = nil, nil
 		runtime.GC()
@@ -312,14 +312,14 @@ func BenchmarkSamples(b *testing.B) {
 func TestAddedRecordsAreAmongTheNext(t *testing.T) {
 	s := newSplitter(t, 3, "service")
 	for range 2 { // intervals
-		if s.Held() != 0 {
-			t.Errorf("%d combinations before an interval", s.Held())
+		if s.Combinations() != 0 {
+			t.Errorf("%d combinations before an interval", s.Combinations())
 		}
 		s.Add([]record.Flow{flow("a", "192.0.2.1"), flow("b", "192.0.2.1")}, nil)
 		s.Add(nil, nil)
 		s.Add([]record.Flow{flow("a", "192.0.2.1"), flow("c", "192.0.2.1")}, nil)
-		if s.Held() != 4 { // with all others
-			t.Errorf("%d combinations are held", s.Held())
+		if s.Combinations() != 4 { // with all others
+			t.Errorf("%d combinations are held", s.Combinations())
 		}
 		wantSent(t, s.Samples([]record.Flow{flow("b", "192.0.2.1"), flow("b", "192.0.2.1")}, start, interval), map[string]float64{
 			"service:a": 200, "service:b": 300, "service:other": 100,

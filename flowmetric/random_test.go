@@ -123,7 +123,7 @@ func TestSumsAndBudget(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		names := tagNames.Draw(t, "tags")
 		budget := rapid.IntRange(1, 12).Draw(t, "budget")
-		s, err := New(Options{Tags: names, MaxContexts: budget})
+		s, err := New(Options{Tags: names, MaxCombinations: budget})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +152,7 @@ func check(t *rapid.T, samples []metric.Sample, sums map[string]uint64, names []
 			t.Fatalf("%+v against %+v", m, d)
 		}
 		if d.Scope == metric.Process {
-			if m.Name == metric.FlowContexts || m.Name == metric.DNSContexts {
+			if m.Name == metric.FlowCombinationsSent || m.Name == metric.DNSCombinationsSent {
 				reported = m.Value
 			}
 			continue
@@ -206,7 +206,7 @@ func checkTags(t *rapid.T, tags, names []string) {
 // turns, however many there are.
 func TestSteadyFlowsKeepTheirPlaces(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := places{held: map[string]uint64{}}
+		p := slots{weights: map[string]uint64{}}
 		n, all := rapid.IntRange(1, 10).Draw(t, "places"), rapid.IntRange(1, 30).Draw(t, "flows")
 		base := make([]uint64, all)
 		for i := range base {
@@ -214,14 +214,14 @@ func TestSteadyFlowsKeepTheirPlaces(t *testing.T) {
 		}
 		var first []int
 		for range 8 {
-			claims := make([]claim, all)
+			claims := make([]candidate, all)
 			for i := range claims {
-				claims[i] = claim{key: fmt.Sprint(i), amount: base[i] + rapid.Uint64Range(0, 599).Draw(t, "noise"), index: i}
+				claims[i] = candidate{key: fmt.Sprint(i), amount: base[i] + rapid.Uint64Range(0, 599).Draw(t, "noise"), index: i}
 			}
 			placed, rest := p.assign(claims, n)
 			slices.Sort(placed)
-			if len(placed) != min(n, all) || len(placed)+len(rest) != all || len(p.held) != len(placed) {
-				t.Fatalf("%d placed, %d not, %d held", len(placed), len(rest), len(p.held))
+			if len(placed) != min(n, all) || len(placed)+len(rest) != all || len(p.weights) != len(placed) {
+				t.Fatalf("%d placed, %d not, %d held", len(placed), len(rest), len(p.weights))
 			}
 			if first == nil {
 				first = placed

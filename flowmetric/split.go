@@ -22,7 +22,7 @@ type amount[A any] interface {
 type split[A any, P amount[A]] struct {
 	tags   []tag
 	budget int
-	places places
+	slots  slots
 
 	// other is the key of the combination that stands for all without a place.
 	other string
@@ -45,7 +45,7 @@ func newSplit[A any, P amount[A]](tags []tag, budget int) split[A, P] {
 			others = append(others, t.key+":other")
 		}
 	}
-	return split[A, P]{tags: tags, budget: budget, places: places{held: map[string]uint64{}}, other: strings.Join(others, ",")}
+	return split[A, P]{tags: tags, budget: budget, slots: slots{weights: map[string]uint64{}}, other: strings.Join(others, ",")}
 }
 
 // otherIndex is where the combination of all others is.
@@ -68,7 +68,7 @@ func (s *split[A, P]) begin(records int) {
 }
 
 // held is how many combinations the interval has so far.
-func (s *split[A, P]) held() int {
+func (s *split[A, P]) size() int {
 	if !s.begun {
 		return 0
 	}
@@ -76,7 +76,7 @@ func (s *split[A, P]) held() int {
 }
 
 // of is the amount of the combination that a view belongs to.
-func (s *split[A, P]) of(v *view) P {
+func (s *split[A, P]) of(v *localRecord) P {
 	s.key = appendKey(s.key[:0], s.tags, v)
 	i, found := s.index[string(s.key)]
 	if !found {
@@ -92,13 +92,13 @@ func (s *split[A, P]) others() P { return &s.combinations[otherIndex].amount }
 
 // place decides which combinations keep their tags and adds the rest to the others. It returns the
 // former.
-func (s *split[A, P]) place() []int {
-	claims := make([]claim, 0, len(s.combinations)-1)
+func (s *split[A, P]) assignSlots() []int {
+	candidates := make([]candidate, 0, len(s.combinations)-1)
 	for i := otherIndex + 1; i < len(s.combinations); i++ {
 		c := &s.combinations[i]
-		claims = append(claims, claim{key: c.key, amount: P(&c.amount).weight(), index: i})
+		candidates = append(candidates, candidate{key: c.key, amount: P(&c.amount).weight(), index: i})
 	}
-	placed, rest := s.places.assign(claims, s.budget-1)
+	placed, rest := s.slots.assign(candidates, s.budget-1)
 	for _, i := range rest {
 		s.others().merge(&s.combinations[i].amount)
 	}
@@ -107,10 +107,10 @@ func (s *split[A, P]) place() []int {
 
 // end returns the samples of the combinations that are placed and of the others, if there are any, and
 // how many combinations were sent and how many there were.
-func (s *split[A, P]) end(now time.Time, interval time.Duration, contexts, combinations string) []metric.Sample {
+func (s *split[A, P]) end(now time.Time, interval time.Duration, sentName, totalName string) []metric.Sample {
 	const perCombination = 8 // as most have it
 	s.begun = false
-	placed := s.place()
+	placed := s.assignSlots()
 	all := make([]metric.Sample, 0, perCombination*(len(placed)+1)+2)
 	sent := 0
 	for _, i := range append(placed, otherIndex) {
@@ -125,8 +125,8 @@ func (s *split[A, P]) end(now time.Time, interval time.Duration, contexts, combi
 			sent++
 		}
 	}
-	own := template{now: now}
-	return append(all, own.gauge(contexts, float64(sent)), own.gauge(combinations, float64(len(s.combinations)-1)))
+	untagged := template{now: now}
+	return append(all, untagged.gauge(sentName, float64(sent)), untagged.gauge(totalName, float64(len(s.combinations)-1)))
 }
 
 // template is what the samples of one combination share.

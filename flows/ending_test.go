@@ -223,7 +223,7 @@ func TestRetransmits(t *testing.T) {
 }
 
 // What a connection did before the Counter was opened is not news; what it does after is.
-func olderConnections(t *testing.T, refuse trace.Refuser, check func(*Counter)) {
+func olderConnections(t *testing.T, refuse trace.LoadFaults, check func(*Counter)) {
 	t.Helper()
 	needHostPIDs(t)
 	client, server := newWire(t)
@@ -242,7 +242,7 @@ func olderConnections(t *testing.T, refuse trace.Refuser, check func(*Counter)) 
 	waiting.Write(make([]byte, 50))
 	awaitQueue(t, waiting, unix.SIOCOUTQ, 0)
 
-	counter := openFor(t, Options{Mode: EBPF, refuse: refuse})
+	counter := openFor(t, Options{Mode: EBPF, loadFaults: refuse})
 	check(counter)
 	if sum, _ := tallyUntil(t, counter, port(l), 0); outcomeOf(sum) != (outcome{}) {
 		t.Errorf("before anything happened: %+v", sum)

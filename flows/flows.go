@@ -61,7 +61,7 @@ type Options struct {
 	Proc string
 
 	// refuse has tests refuse programs and maps as a kernel would, by name.
-	refuse trace.Refuser
+	loadFaults trace.LoadFaults
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -152,7 +152,7 @@ func (c *Counter) open(o Options, processes *process.Table) error {
 	if o.Mode == EBPF {
 		return fmt.Errorf("trace flows by eBPF: %w", c.report.Explain(coverage.TCP, refused))
 	}
-	polled, err := sockdiag.Open(sockdiag.Options{OnlyOwnNetns: o.Scope == NetNS, MaxFlows: o.MaxFlows, Proc: o.Proc})
+	polled, err := sockdiag.Open(sockdiag.Options{OnlyCurrentNetns: o.Scope == NetNS, MaxFlows: o.MaxFlows, Proc: o.Proc})
 	if err != nil {
 		return errors.Join(err, c.report.Explain(coverage.TCP, refused))
 	}
@@ -172,9 +172,9 @@ func (c *Counter) open(o Options, processes *process.Table) error {
 // wants it so, and returns why TCP is not counted so.
 func (c *Counter) openPrograms(o Options, processes *process.Table) error {
 	t, err := trace.Open(trace.Options{
-		OnlyOwnNetns: o.Scope == NetNS, MaxFlows: o.MaxFlows,
+		OnlyCurrentNetns: o.Scope == NetNS, MaxFlows: o.MaxFlows,
 		DNSPorts: o.DNSPorts, DNSTimeout: o.DNSTimeout, DNSMaxNames: o.DNSMaxNames,
-		Proc: o.Proc, Refuse: o.refuse,
+		Proc: o.Proc, LoadFaults: o.loadFaults,
 	}, processes, &c.report)
 	if err != nil {
 		return err

@@ -44,7 +44,7 @@ func openFor(t testing.TB, o Options) *Counter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantNoRefusal(t, c, o.refuse)
+	wantNoLoadError(t, c, o.loadFaults)
 	t.Cleanup(func() {
 		if err := c.Close(); err != nil {
 			t.Error(err)
@@ -55,16 +55,16 @@ func openFor(t testing.TB, o Options) *Counter {
 
 // isRefused says whether the kernel does not allow something at all. What the verifier finds is a fault of ours.
 func isRefused(err error) bool {
-	var refusal *coverage.Refusal
+	var refusal *coverage.LoadError
 	return errors.As(err, &refusal) && (refusal.Reason != coverage.ReasonOther || errors.Is(err, unix.EPERM))
 }
 
 // wantNoRefusal fails the test where the kernel found a fault with a program, and says what it does not allow
 // at all: there, the next best way is tested.
-func wantNoRefusal(t testing.TB, c *Counter, forced trace.Refuser) {
+func wantNoLoadError(t testing.TB, c *Counter, forced trace.LoadFaults) {
 	t.Helper()
 	for _, cover := range c.Coverage() {
-		for _, r := range cover.Refused {
+		for _, r := range cover.Errors {
 			switch {
 			case forced[r.Name] != nil || r.Reason == coverage.ReasonSockDiag || r.Reason == coverage.ReasonCgroup:
 			case isRefused(r):
@@ -77,9 +77,9 @@ func wantNoRefusal(t testing.TB, c *Counter, forced trace.Refuser) {
 }
 
 // refusalOf is why a part is not counted in the best way, nil where it is.
-func refusalOf(c *Counter, part coverage.Part) error {
-	if cover := c.report.Of(part); cover != nil && len(cover.Refused) > 0 {
-		return cover.Refused[0]
+func loadErrorOf(c *Counter, part coverage.Part) error {
+	if cover := c.report.Of(part); cover != nil && len(cover.Errors) > 0 {
+		return cover.Errors[0]
 	}
 	return nil
 }
@@ -99,7 +99,7 @@ func openIn(t testing.TB, ns *namespace, o Options) *Counter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantNoRefusal(t, c, o.refuse)
+	wantNoLoadError(t, c, o.loadFaults)
 	t.Cleanup(func() {
 		if err := c.Close(); err != nil {
 			t.Error(err)

@@ -34,7 +34,7 @@ func newMerger(protocol string, source record.Source, processes *process.Table, 
 }
 
 func (m *merger) merge(ends []end.Flow) []record.Flow {
-	m.processes.Next()
+	m.processes.BeginInterval()
 	resets := m.learnServers(ends)
 	records := make([]record.Flow, 0, len(ends))
 	for i := range ends {

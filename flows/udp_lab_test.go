@@ -121,7 +121,7 @@ func openUDPFor(t testing.TB, o Options) *Counter {
 
 func needUDP(t testing.TB, c *Counter) {
 	t.Helper()
-	if err := refusalOf(c, coverage.UDP); isRefused(err) {
+	if err := loadErrorOf(c, coverage.UDP); isRefused(err) {
 		refused(t, "UDP", err)
 	} else if err != nil {
 		t.Fatal(err)

@@ -320,8 +320,8 @@ func TestUDPIsLeftOut(t *testing.T) {
 	proc := t.TempDir()
 	write(t, filepath.Join(proc, "self/mountinfo"), "22 1 8:1 / / rw - ext4 /dev/root rw\n")
 	c = openFor(t, Options{Mode: EBPF, Proc: proc})
-	var refusal *coverage.Refusal
-	if err := refusalOf(c, coverage.UDP); !errors.As(err, &refusal) || refusal.Reason != coverage.ReasonCgroup {
+	var refusal *coverage.LoadError
+	if err := loadErrorOf(c, coverage.UDP); !errors.As(err, &refusal) || refusal.Reason != coverage.ReasonCgroup {
 		t.Errorf("got %v", err)
 	}
 	if _, err := c.Tally(context.Background()); err != nil {

@@ -128,13 +128,13 @@ func (w *worker) send(samples []metric.Sample, deadline time.Duration) []Loss {
 	if len(again) == 0 {
 		w.failures = 0
 		if len(losses) == 0 {
-			w.up()
+			w.markUp()
 		}
 		return nil
 	}
 	w.notBefore = w.clock.Monotonic() + max(asked, backoff(w.failures))
 	w.failures++
-	w.down(again[0])
+	w.markDown(again[0])
 	return again
 }
 
@@ -249,7 +249,7 @@ func (w *worker) replayed(n int) {
 
 // drop gives samples up. The counts among them are told by the sink's next batch instead.
 func (w *worker) drop(l Loss) {
-	w.down(l)
+	w.markDown(l)
 	w.mu.Lock()
 	w.summary.Dropped += len(l.Samples)
 	w.summary.LastErr = fmt.Errorf("%s: %w", l.Reason, l.Err)
@@ -268,10 +268,10 @@ func (w *worker) spoolDropped(d spool.Dropped) {
 		w.log.Error("spool files could not be read and were moved aside", "files", d.Unreadable)
 	}
 	if d.Expired > 0 {
-		w.down(Loss{Reason: Age, Err: errors.New("kept samples became too old")})
+		w.markDown(Loss{Reason: Age, Err: errors.New("kept samples became too old")})
 	}
 	if d.Evicted > 0 {
-		w.down(Loss{Reason: Size, Err: errors.New("the spool is full, the oldest samples went")})
+		w.markDown(Loss{Reason: Size, Err: errors.New("the spool is full, the oldest samples went")})
 	}
 	w.dropped(d.Expired, Age)
 	w.dropped(d.Evicted, Size)
@@ -299,7 +299,7 @@ func (w *worker) spoolState(err error) {
 }
 
 // down notes that the receiver does not take samples, and logs each reason once until it does.
-func (w *worker) down(l Loss) {
+func (w *worker) markDown(l Loss) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.failing[l.Reason] {
@@ -314,7 +314,7 @@ func (w *worker) down(l Loss) {
 }
 
 // up notes that samples were delivered whole.
-func (w *worker) up() {
+func (w *worker) markUp() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.failing) > 0 {

@@ -36,7 +36,7 @@ type Entry struct {
 	// By is what counts it, in the kernel's words, such as "iter/task_file and iter/tcp"; "" where nothing does.
 	By string
 	// Refused is what would have been better, in the order in which it was tried. It is empty where By is the best.
-	Refused []*Refusal
+	Errors []*LoadError
 	// Lost is what is missing, "" where By serves as well but costs more.
 	Lost string
 	// Remedy is the one thing to do, "" where there is none.
@@ -45,8 +45,8 @@ type Entry struct {
 
 // Because is what the kernel refused, "" where By is the best.
 func (c Entry) Because() string {
-	texts := make([]string, len(c.Refused))
-	for i, r := range c.Refused {
+	texts := make([]string, len(c.Errors))
+	for i, r := range c.Errors {
 		texts[i] = r.Error()
 	}
 	return strings.Join(texts, "; ")
@@ -58,7 +58,7 @@ func (c Entry) String() string {
 	if c.By != "" {
 		text = string(c.Part) + " by " + c.By
 	}
-	if len(c.Refused) > 0 {
+	if len(c.Errors) > 0 {
 		text += ": " + c.Because()
 	}
 	if c.Lost != "" {
@@ -132,7 +132,7 @@ func lost(part Part, by string) string {
 }
 
 // remedy is what to do about a refusal.
-func remedy(r *Refusal) string {
+func remedy(r *LoadError) string {
 	switch r.Reason {
 	case ReasonKernel:
 		return "run Linux 5.12 or newer"
@@ -171,19 +171,19 @@ func (c *Report) Add(part Part, by string, refused ...error) {
 	cover := Entry{Part: part, By: by}
 	for _, err := range refused {
 		if err != nil {
-			cover.Refused = append(cover.Refused, c.Explain(part, err))
+			cover.Errors = append(cover.Errors, c.Explain(part, err))
 		}
 	}
-	if len(cover.Refused) > 0 {
+	if len(cover.Errors) > 0 {
 		cover.Lost = lost(part, by)
-		cover.Remedy = remedy(cover.Refused[0])
+		cover.Remedy = remedy(cover.Errors[0])
 	}
 	c.Entries = append(c.Entries, cover)
 }
 
 // Explain finds what an error that kept a part from being counted comes from.
-func (c *Report) Explain(part Part, err error) *Refusal {
-	var known *Refusal
+func (c *Report) Explain(part Part, err error) *LoadError {
+	var known *LoadError
 	if errors.As(err, &known) {
 		return known
 	}

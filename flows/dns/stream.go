@@ -33,11 +33,11 @@ type direction struct {
 
 // stream puts the messages of one direction together.
 type stream struct {
-	next uint32 // the sequence number that comes next
-	head []byte // of a message, from its length on, that has not come whole
-	skip uint32 // how much of a message is still to come that is not read
-	lost bool   // where a message begins is not known any more
-	last uint64 // when something came
+	next     uint32 // the sequence number that comes next
+	head     []byte // of a message, from its length on, that has not come whole
+	skip     uint32 // how much of a message is still to come that is not read
+	unsynced bool   // where a message begins is not known any more
+	last     uint64 // when something came
 }
 
 // AddSegment takes one segment of DNS over TCP. Segments that were sent again, or that the other end
@@ -58,10 +58,10 @@ func (t *Tallier[O]) AddSegment(s Segment[O]) {
 		f.next = s.Sequence
 	}
 	f.last = s.Time
-	if f.lost || !t.follow(f, &s) {
+	if f.unsynced || !t.reassemble(f, &s) {
 		f.head = nil
-		if !f.lost {
-			f.lost = true
+		if !f.unsynced {
+			f.unsynced = true
 			t.losses.Malformed++
 		}
 	}
@@ -69,7 +69,7 @@ func (t *Tallier[O]) AddSegment(s Segment[O]) {
 
 // follow reads the messages in a segment. It is false where a byte is missing without which the next
 // message cannot be found.
-func (t *Tallier[O]) follow(f *stream, s *Segment[O]) bool {
+func (t *Tallier[O]) reassemble(f *stream, s *Segment[O]) bool {
 	known, length := s.Payload[:min(len(s.Payload), int(s.Length))], s.Length
 	switch ahead := int32(s.Sequence - f.next); {
 	case ahead < 0: // some of it, or all, has come before
@@ -89,10 +89,10 @@ func (t *Tallier[O]) follow(f *stream, s *Segment[O]) bool {
 			known = known[min(int(n), len(known)):]
 			continue
 		}
-		n := min(f.wants(), len(known))
+		n := min(f.missing(), len(known))
 		f.head = append(f.head, known[:n]...)
 		known, length = known[n:], length-uint32(n)
-		missing := f.wants()
+		missing := f.missing()
 		if missing > 0 && length == 0 {
 			return true // the rest comes later
 		}
@@ -114,7 +114,7 @@ func (t *Tallier[O]) follow(f *stream, s *Segment[O]) bool {
 }
 
 // wants is how much more of the message is to be kept.
-func (f *stream) wants() int {
+func (f *stream) missing() int {
 	if len(f.head) < lengthSize {
 		return lengthSize - len(f.head)
 	}

@@ -129,7 +129,7 @@ func (t *Tallier[O]) Add(p Packet[O]) {
 		if ok && p.Time-waiting.time < uint64(t.options.Timeout) {
 			return // sent again: still one query
 		}
-		t.ask(tr, query[O]{p.Time, p.Owner}, ok)
+		t.addQuery(tr, query[O]{p.Time, p.Owner}, ok)
 		return
 	}
 	if !ok {
@@ -137,11 +137,11 @@ func (t *Tallier[O]) Add(p Packet[O]) {
 		return
 	}
 	delete(t.pending, tr)
-	t.answer(tr, waiting, &m, p.Time)
+	t.addAnswer(tr, waiting, &m, p.Time)
 }
 
 // ask counts a query; expired says that an older one of the same kind had no answer in time.
-func (t *Tallier[O]) ask(tr transaction, q query[O], expired bool) {
+func (t *Tallier[O]) addQuery(tr transaction, q query[O], expired bool) {
 	if expired {
 		t.counts(tr, t.pending[tr].owner).Timeouts++
 	}
@@ -153,7 +153,7 @@ func (t *Tallier[O]) ask(tr transaction, q query[O], expired bool) {
 	t.pending[tr] = q
 }
 
-func (t *Tallier[O]) answer(tr transaction, q query[O], m *message, now uint64) {
+func (t *Tallier[O]) addAnswer(tr transaction, q query[O], m *message, now uint64) {
 	c := t.counts(tr, q.owner)
 	var took uint64
 	if now > q.time { // packets of two CPUs may come in the wrong order

@@ -35,7 +35,7 @@ func readIdentity(proc string, p key) (identity, bool) {
 	environ := readEnviron(dir)
 	// Where cgroups are of version 1, only this file names the container.
 	groups := readSome(filepath.Join(dir, "cgroup"), maxEnviron)
-	if !stillIs(dir, p) { // asked last: an id that is used again now was not before
+	if !isSameProcess(dir, p) { // asked last: an id that is used again now was not before
 		return identity{}, false
 	}
 	id := parseEnviron(environ)
@@ -65,7 +65,7 @@ func readSome(path string, limit int64) []byte {
 	return text
 }
 
-func stillIs(dir string, p key) bool {
+func isSameProcess(dir string, p key) bool {
 	if p.startID != 0 && !sameStart(p.startID, startIn(dir)) {
 		return false
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // OwnNetns is the caller's network namespace, as a path.
-func OwnNetns(proc string) string { return filepath.Join(proc, "thread-self/ns/net") }
+func CurrentNetns(proc string) string { return filepath.Join(proc, "thread-self/ns/net") }
 
 // NetnsID is a namespace's inode number, which is also what the kernel calls it by.
 func NetnsID(path string) (uint32, error) {
@@ -43,7 +43,7 @@ func OtherNetns(proc string) map[uint32]string {
 			}
 		}
 	}
-	if own, err := NetnsID(OwnNetns(proc)); err == nil {
+	if own, err := NetnsID(CurrentNetns(proc)); err == nil {
 		delete(found, own)
 	}
 	return found

@@ -15,7 +15,7 @@ import (
 type SocketOwners struct {
 	proc, cgroupRoot string
 	byInode          map[uint32]Ref
-	fresh            bool
+	scanned          bool
 }
 
 // NewSocketOwners returns one that has not looked yet. proc is where procfs is mounted.
@@ -24,7 +24,7 @@ func NewSocketOwners(proc string) *SocketOwners {
 }
 
 // Next begins a poll.
-func (s *SocketOwners) Next() { s.fresh, s.byInode = false, nil }
+func (s *SocketOwners) BeginPoll() { s.scanned, s.byInode = false, nil }
 
 // Of is the lowest process that holds the socket: the parent, where a server forks. The zero owner
 // where none does, as before accept, or where the process may not be looked into.
@@ -32,8 +32,8 @@ func (s *SocketOwners) Of(inode uint32) Ref {
 	if inode == 0 {
 		return Ref{}
 	}
-	if !s.fresh {
-		s.fresh, s.byInode = true, s.scan()
+	if !s.scanned {
+		s.scanned, s.byInode = true, s.scan()
 	}
 	return s.byInode[inode]
 }

@@ -18,7 +18,7 @@ import (
 const minProcesses = 16384
 
 // maxGroups is how many cgroups are remembered that may be gone.
-const maxGroups = 2048
+const maxRemovedCgroups = 2048
 
 // Table says what is known of a socket's owner beyond what the kernel noted: the path of its
 // cgroup and what its environment calls it. Its methods may be called concurrently.
@@ -30,9 +30,9 @@ type Table struct {
 	processes *lru.Cache[key, identity]
 	cgroups   map[uint64]string
 	// Groups that the tree lacks, until the next tally may look again.
-	missing map[uint64]bool
+	missingCgroups map[uint64]bool
 	// gone has the last parts of the paths of groups that the tree may lack.
-	gone *lru.Cache[uint64, string]
+	removedCgroups *lru.Cache[uint64, string]
 }
 
 // Ref is what the kernel says of the process that owns a socket.
@@ -53,7 +53,7 @@ type Comm [16]byte
 func (c Comm) String() string { return string(bytes.TrimRight(c[:], "\x00")) }
 
 // Told is what a process says of itself, copied while it lived.
-type Told struct {
+type Snapshot struct {
 	PID     uint32
 	StartID uint64
 	// CgroupID is whose path Cgroup has the last parts of, 0 for a hierarchy of version 1.
@@ -75,23 +75,23 @@ type key struct {
 // NewTable returns a Table that knows nothing. It remembers maxProcesses at least. proc is where procfs is mounted.
 func NewTable(proc string, maxProcesses int) *Table {
 	return &Table{
-		proc:       proc,
-		cgroupRoot: host.Reader{Proc: proc}.Cgroup2(),
-		processes:  lru.New[key, identity](max(maxProcesses, minProcesses)),
-		missing:    make(map[uint64]bool),
-		gone:       lru.New[uint64, string](maxGroups),
+		proc:           proc,
+		cgroupRoot:     host.Reader{Proc: proc}.Cgroup2(),
+		processes:      lru.New[key, identity](max(maxProcesses, minProcesses)),
+		missingCgroups: make(map[uint64]bool),
+		removedCgroups: lru.New[uint64, string](maxRemovedCgroups),
 	}
 }
 
 // Next begins an interval: cgroups that were not there are looked for again.
-func (d *Table) Next() {
+func (d *Table) BeginInterval() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	clear(d.missing)
+	clear(d.missingCgroups)
 }
 
 // Learn takes what a process was told to say of itself. It keeps nothing of it that the caller may change.
-func (d *Table) Learn(t Told) {
+func (d *Table) Learn(t Snapshot) {
 	var id identity
 	ok := false
 	k := key{pid: t.PID, startID: t.StartID}
@@ -109,7 +109,7 @@ func (d *Table) Learn(t Told) {
 	defer d.mu.Unlock()
 	d.processes.Put(k, id)
 	if t.CgroupID != 0 {
-		d.gone.Put(t.CgroupID, t.Cgroup)
+		d.removedCgroups.Put(t.CgroupID, t.Cgroup)
 	}
 }
 
@@ -159,21 +159,21 @@ func (d *Table) cgroupPath(id uint64) string {
 	if path, ok := d.cgroups[id]; ok {
 		return path
 	}
-	if !d.missing[id] {
-		if len(d.missing) == 0 {
-			d.cgroups = cgroupTree(d.cgroupRoot)
+	if !d.missingCgroups[id] {
+		if len(d.missingCgroups) == 0 {
+			d.cgroups = cgroupPaths(d.cgroupRoot)
 		}
 		if path, ok := d.cgroups[id]; ok {
 			return path
 		}
-		d.missing[id] = true
+		d.missingCgroups[id] = true
 	}
-	path, _ := d.gone.Get(id)
+	path, _ := d.removedCgroups.Get(id)
 	return path
 }
 
 // cgroupTree returns the path of every cgroup below root, by inode number.
-func cgroupTree(root string) map[uint64]string {
+func cgroupPaths(root string) map[uint64]string {
 	paths := make(map[uint64]string)
 	if root == "" {
 		return paths

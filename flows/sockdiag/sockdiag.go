@@ -22,7 +22,7 @@ import (
 // Options are the settings of a Counter.
 type Options struct {
 	// OnlyOwnNetns counts the sockets of the caller's network namespace alone.
-	OnlyOwnNetns bool
+	OnlyCurrentNetns bool
 	// MaxFlows is how many flows an interval may have.
 	MaxFlows int
 	// Proc is where procfs is mounted.
@@ -36,10 +36,10 @@ type Counter struct {
 	options Options
 	owners  *process.SocketOwners
 	// flows is what is known of the sockets of the last poll.
-	flows      map[socketID]*polled
-	polls      uint64
-	unreadable uint64
-	tableFull  uint64
+	connections map[socketID]*connection
+	polls       uint64
+	unreadable  uint64
+	tableFull   uint64
 }
 
 // socketID is the kernel's name of a socket for as long as the host runs.
@@ -49,7 +49,7 @@ type socketID struct {
 }
 
 // polled is one connection.
-type polled struct {
+type connection struct {
 	key         end.Key
 	last        counts // at the last poll
 	established bool
@@ -58,19 +58,19 @@ type polled struct {
 
 // poll is what one look at all namespaces found.
 type poll struct {
-	sockets   []found
+	sockets   []socket
 	listening map[listeningPort]bool
-	byTuple   map[tuple]*found
+	byTuple   map[tuple]*socket
 	failed    uint64
 }
 
-type found struct {
+type socket struct {
 	id            socketID
 	local, remote netip.AddrPort
 	state         uint8
 	inode         uint32
 	info          *netlink.TCPInfo
-	flow          *polled
+	connection    *connection
 }
 
 type listeningPort struct {
@@ -85,7 +85,7 @@ type tuple struct {
 
 // Open takes a first poll: what is open then is the baseline.
 func Open(o Options) (*Counter, error) {
-	d := &Counter{options: o, owners: process.NewSocketOwners(o.Proc), flows: make(map[socketID]*polled)}
+	d := &Counter{options: o, owners: process.NewSocketOwners(o.Proc), connections: make(map[socketID]*connection)}
 	p, err := d.poll()
 	if err != nil {
 		if errors.Is(err, unix.ENOENT) {
@@ -112,11 +112,11 @@ func (d *Counter) Flows(ctx context.Context) ([]end.Flow, error) {
 
 // poll looks into the caller's namespace and, in the host's scope, into all others that it may enter.
 func (d *Counter) poll() (*poll, error) {
-	p := &poll{listening: make(map[listeningPort]bool), byTuple: make(map[tuple]*found)}
-	if err := d.pollOwn(p); err != nil {
+	p := &poll{listening: make(map[listeningPort]bool), byTuple: make(map[tuple]*socket)}
+	if err := d.pollCurrentNetns(p); err != nil {
 		return nil, err
 	}
-	if !d.options.OnlyOwnNetns {
+	if !d.options.OnlyCurrentNetns {
 		p.failed = uint64(process.EachOtherNetns(d.options.Proc, p.add))
 	}
 	d.unreadable += p.failed
@@ -126,10 +126,10 @@ func (d *Counter) poll() (*poll, error) {
 	return p, nil
 }
 
-func (d *Counter) pollOwn(p *poll) error {
+func (d *Counter) pollCurrentNetns(p *poll) error {
 	runtime.LockOSThread() // the namespace is the thread's
 	defer runtime.UnlockOSThread()
-	id, err := process.NetnsID(process.OwnNetns(d.options.Proc))
+	id, err := process.NetnsID(process.CurrentNetns(d.options.Proc))
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (p *poll) add(netns uint32) error {
 		}
 		for _, a := range answer {
 			s := a.InetDiagMsg
-			f := found{
+			f := socket{
 				id:     socketID{uint64(s.ID.Cookie[0]) | uint64(s.ID.Cookie[1])<<32, netns},
 				local:  addrPortOf(s.ID.Source, s.ID.SourcePort),
 				remote: addrPortOf(s.ID.Destination, s.ID.DestinationPort),
@@ -170,7 +170,7 @@ func addrPortOf(ip net.IP, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(a.Unmap(), port)
 }
 
-func tupleOf(f *found) tuple {
+func tupleOf(f *socket) tuple {
 	t := tuple{local: f.local, remote: f.remote}
 	if f.local.Addr() == f.remote.Addr() || f.remote.Addr().IsLoopback() {
 		t.netns = f.id.netns
@@ -181,34 +181,34 @@ func tupleOf(f *found) tuple {
 // update turns a poll into the rows of what changed since the last.
 func (d *Counter) update(p *poll) []end.Flow {
 	d.polls++
-	d.owners.Next()
+	d.owners.BeginPoll()
 	first := d.polls == 1
 	for i := range p.sockets {
 		f := &p.sockets[i]
-		if f.flow = d.flows[f.id]; f.flow == nil {
-			f.flow = d.begin(f, p)
-			d.flows[f.id] = f.flow
+		if f.connection = d.connections[f.id]; f.connection == nil {
+			f.connection = d.newConnection(f, p)
+			d.connections[f.id] = f.connection
 		}
-		f.flow.seen = d.polls
+		f.connection.seen = d.polls
 	}
 	sums := make(map[end.Key]*record.Counters)
 	for i := range p.sockets {
 		f := &p.sockets[i]
 		d.findPeer(f, p)
-		now := countsOf(f, &f.flow.last)
-		delta := difference(&now, &f.flow.last, f.flow.key.Role)
-		if f.state != netlink.TCP_SYN_SENT && !f.flow.established {
-			f.flow.established = true
+		now := countsOf(f, &f.connection.last)
+		delta := difference(&now, &f.connection.last, f.connection.key.Role)
+		if f.state != netlink.TCP_SYN_SENT && !f.connection.established {
+			f.connection.established = true
 			delta.Established = 1
 		}
-		f.flow.last = now
+		f.connection.last = now
 		if !first {
-			d.add(sums, f.flow, &delta)
+			d.add(sums, f.connection, &delta)
 		}
 	}
-	for id, flow := range d.flows {
+	for id, flow := range d.connections {
 		if flow.seen != d.polls {
-			delete(d.flows, id)
+			delete(d.connections, id)
 			if flow.established {
 				d.add(sums, flow, &record.Counters{Closed: 1})
 			}
@@ -222,41 +222,41 @@ func (d *Counter) update(p *poll) []end.Flow {
 }
 
 // begin describes a connection that the poll found first.
-func (d *Counter) begin(f *found, p *poll) *polled {
+func (d *Counter) newConnection(f *socket, p *poll) *connection {
 	owner := d.owners.Of(f.inode)
 	owner.NetNS = f.id.netns
 	key := end.Key{Local: f.local.Addr(), Remote: f.remote.Addr(), Owner: owner, Role: end.Server, Port: f.local.Port()}
 	if !p.listening[listeningPort{f.id.netns, f.local.Port()}] &&
-		(p.listensAt(f) || f.remote.Port() < f.local.Port()) {
+		(p.peerListens(f) || f.remote.Port() < f.local.Port()) {
 		key.Role, key.Port = end.Client, f.remote.Port()
 	}
-	return &polled{key: key}
+	return &connection{key: key}
 }
 
 // listensAt says whether the other end is here and at a port that is listened on.
-func (p *poll) listensAt(f *found) bool {
-	other := p.other(f)
+func (p *poll) peerListens(f *socket) bool {
+	other := p.peer(f)
 	return other != nil && p.listening[listeningPort{other.id.netns, other.local.Port()}]
 }
 
 // other is the other end of a connection within the host.
-func (p *poll) other(f *found) *found {
+func (p *poll) peer(f *socket) *socket {
 	t := tupleOf(f)
 	t.local, t.remote = t.remote, t.local
 	return p.byTuple[t]
 }
 
 // findPeer notes of a server whether its client is on this host.
-func (d *Counter) findPeer(f *found, p *poll) {
-	if f.flow.key.Role != end.Server || f.flow.key.PeerIsLocal {
+func (d *Counter) findPeer(f *socket, p *poll) {
+	if f.connection.key.Role != end.Server || f.connection.key.PeerIsLocal {
 		return
 	}
-	if client := p.other(f); client != nil && client.flow != nil {
-		f.flow.key.PeerIsLocal, f.flow.key.PeerPID = true, client.flow.key.Owner.PID
+	if client := p.peer(f); client != nil && client.connection != nil {
+		f.connection.key.PeerIsLocal, f.connection.key.PeerPID = true, client.connection.key.Owner.PID
 	}
 }
 
-func (d *Counter) add(sums map[end.Key]*record.Counters, flow *polled, delta *record.Counters) {
+func (d *Counter) add(sums map[end.Key]*record.Counters, flow *connection, delta *record.Counters) {
 	if *delta == (record.Counters{}) {
 		return
 	}
@@ -282,7 +282,7 @@ type counts struct {
 
 // countsOf are a socket's counts since its start. A byte that the kernel takes back (the peer's
 // FIN, between two polls) does not make them go back.
-func countsOf(f *found, last *counts) counts {
+func countsOf(f *socket, last *counts) counts {
 	i := f.info
 	received := i.Bytes_received
 	switch f.state {

@@ -14,16 +14,16 @@ type objects struct {
 	*ebpf.Collection
 	spec   *ebpf.CollectionSpec
 	types  *btf.Cache
-	refuse Refuser
+	faults LoadFaults
 }
 
 // Refuser stands in for a kernel that refuses a program, or a map, of that name. A nil one refuses nothing.
-type Refuser map[string]error
+type LoadFaults map[string]error
 
 // loadMaps makes the maps of an object file. shared are maps of another one's, by name, which take the place
 // of its own.
-func loadMaps(spec *ebpf.CollectionSpec, shared map[string]*ebpf.Map, refuse Refuser) (*objects, error) {
-	o := &objects{spec: spec, types: btf.NewCache(), refuse: refuse}
+func loadMaps(spec *ebpf.CollectionSpec, shared map[string]*ebpf.Map, refuse LoadFaults) (*objects, error) {
+	o := &objects{spec: spec, types: btf.NewCache(), faults: refuse}
 	var err error
 	if o.Collection, err = o.collect(nil, shared); err != nil {
 		return nil, err
@@ -44,12 +44,12 @@ func (o *objects) load(name string) (*ebpf.Program, error) {
 	}
 	spec := o.spec.Programs[name]
 	loaded, err := o.collect(map[string]*ebpf.ProgramSpec{name: spec}, o.Maps)
-	if refused := o.refuse[name]; refused != nil && err == nil {
+	if refused := o.faults[name]; refused != nil && err == nil {
 		loaded.Close()
 		err = refused
 	}
 	if err != nil {
-		return nil, &coverage.RefusedObject{Name: name, Kind: spec.SectionName, Err: err}
+		return nil, &coverage.ObjectError{Name: name, Kind: spec.SectionName, Err: err}
 	}
 	defer loaded.Close()
 	o.Programs[name] = loaded.DetachProgram(name)
@@ -71,14 +71,14 @@ func (o *objects) close() {
 }
 
 // makeRing makes a ring buffer of an object file, or says why the kernel has none.
-func makeRing(spec *ebpf.CollectionSpec, name string, refuse Refuser) (*ebpf.Map, error) {
+func makeRing(spec *ebpf.CollectionSpec, name string, refuse LoadFaults) (*ebpf.Map, error) {
 	ring, err := ebpf.NewMap(spec.Maps[name])
 	if refused := refuse[name]; refused != nil && err == nil {
 		ring.Close()
 		err = refused
 	}
 	if err != nil {
-		return nil, &coverage.RefusedObject{Name: name, Kind: "ring buffer", Err: err}
+		return nil, &coverage.ObjectError{Name: name, Kind: "ring buffer", Err: err}
 	}
 	return ring, nil
 }

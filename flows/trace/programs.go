@@ -17,7 +17,7 @@ import (
 // Options are the settings of a Tracer.
 type Options struct {
 	// OnlyOwnNetns counts the sockets of the caller's network namespace alone.
-	OnlyOwnNetns bool
+	OnlyCurrentNetns bool
 	// MaxFlows is how many flows of TCP, and how many of UDP, an interval may have.
 	MaxFlows int
 	// DNSPorts are the ports of DNS servers, at most MaxDNSPorts; none for no DNS.
@@ -28,7 +28,7 @@ type Options struct {
 	// Proc is where procfs is mounted.
 	Proc string
 	// Refuse has tests refuse programs and maps, by name, as a kernel would.
-	Refuse Refuser
+	LoadFaults LoadFaults
 }
 
 // MaxDNSPorts is how many ports the programs compare with.
@@ -38,10 +38,10 @@ const MaxDNSPorts = 4
 // they tell of processes. Its object file is TCP's.
 type Tracer struct {
 	*objects
-	options Options
-	report  *coverage.Report
-	table   *process.Table
-	own     uint32 // the network namespace of Open's caller; 0 where the kernel has none
+	options      Options
+	report       *coverage.Report
+	table        *process.Table
+	currentNetns uint32 // the network namespace of Open's caller; 0 where the kernel has none
 	// processes brings what the programs tell of processes to the table; nil where they cannot.
 	processes *ring
 }
@@ -67,13 +67,13 @@ func (s *Tracer) open() error {
 	if err := setScope(spec.Variables[bpf.FlowsVarOnlyNetns], o); err != nil {
 		return err
 	}
-	if own, err := process.NetnsID(process.OwnNetns(o.Proc)); err == nil {
-		s.own = own
+	if own, err := process.NetnsID(process.CurrentNetns(o.Proc)); err == nil {
+		s.currentNetns = own
 	}
-	if err := spec.Variables[bpf.FlowsVarOwnNetns].Set(s.own); err != nil {
+	if err := spec.Variables[bpf.FlowsVarOwnNetns].Set(s.currentNetns); err != nil {
 		return err
 	}
-	ring, noRing := makeRing(spec, bpf.FlowsMapProcesses, o.Refuse)
+	ring, noRing := makeRing(spec, bpf.FlowsMapProcesses, o.LoadFaults)
 	replaced := map[string]*ebpf.Map{}
 	if noRing == nil {
 		defer ring.Close() // what is loaded has it for itself
@@ -81,21 +81,21 @@ func (s *Tracer) open() error {
 	} else if err := withoutProcesses(spec); err != nil {
 		return err
 	}
-	if s.objects, err = loadMaps(spec, replaced, o.Refuse); err != nil {
+	if s.objects, err = loadMaps(spec, replaced, o.LoadFaults); err != nil {
 		if noRing != nil { // no map is allowed, and this answer was the kernel's own
 			return errors.Unwrap(noRing)
 		}
 		return err
 	}
 	if noRing != nil {
-		s.cover(coverage.Processes, coverage.ByProc, noRing)
+		s.addCoverage(coverage.Processes, coverage.ByProc, noRing)
 		return nil
 	}
 	// Before any process is met: those that are met through their open files are read in /proc.
 	if s.processes, err = newRing(s.Maps[bpf.FlowsMapProcesses], s.learn); err != nil {
 		return fmt.Errorf("read processes: %w", err)
 	}
-	s.cover(coverage.Processes, coverage.ByRing)
+	s.addCoverage(coverage.Processes, coverage.ByRing)
 	return nil
 }
 
@@ -106,7 +106,7 @@ func withoutProcesses(spec *ebpf.CollectionSpec) error {
 }
 
 // maps are what other programs share with TCP's.
-func (s *Tracer) maps() map[string]*ebpf.Map {
+func (s *Tracer) sharedMaps() map[string]*ebpf.Map {
 	shared := make(map[string]*ebpf.Map)
 	for _, name := range []string{bpf.FlowsMapProcesses, bpf.FlowsMapKnownProcesses, bpf.FlowsMapSockets} {
 		shared[name] = s.Maps[name]
@@ -122,7 +122,7 @@ func (s *Tracer) CatchUp(ctx context.Context) {
 	}
 }
 
-func (s *Tracer) cover(part coverage.Part, by string, refused ...error) {
+func (s *Tracer) addCoverage(part coverage.Part, by string, refused ...error) {
 	s.report.Add(part, by, refused...)
 }
 
@@ -146,7 +146,7 @@ func (s *Tracer) learn(sample []byte) {
 	if !ok || uint64(p.Size) > uint64(len(environ)) {
 		return // not what the programs write
 	}
-	s.table.Learn(process.Told{
+	s.table.Learn(process.Snapshot{
 		PID: p.Pid, StartID: p.StartId, CgroupID: p.Cgroup, Cgroup: cgroupPath(&p),
 		Environ: environ[:p.Size], Total: int(p.Total),
 	})
@@ -170,10 +170,10 @@ func cgroupPath(p *bpf.FlowsProcess) string {
 
 // setScope tells the programs of which namespace alone the sockets are counted, if of one.
 func setScope(onlyNetns *ebpf.VariableSpec, o Options) error {
-	if !o.OnlyOwnNetns {
+	if !o.OnlyCurrentNetns {
 		return nil
 	}
-	own, err := process.NetnsID(process.OwnNetns(o.Proc))
+	own, err := process.NetnsID(process.CurrentNetns(o.Proc))
 	if err != nil {
 		return err
 	}

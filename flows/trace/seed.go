@@ -30,7 +30,7 @@ func (t *TCP) seed() error {
 	if noFiles != nil || noTCP != nil {
 		v, noVisits = t.openVisits()
 	}
-	t.tracer.cover(coverage.TCPOlder, seededBy(files != nil, tcp != nil, v != nil), noFiles, noTCP, noVisits)
+	t.tracer.addCoverage(coverage.TCPOlder, seededBy(files != nil, tcp != nil, v != nil), noFiles, noTCP, noVisits)
 
 	owners := process.NewSocketOwners(o.Proc)
 	ownerOf := func(inode uint32) process.Ref {
@@ -60,7 +60,7 @@ func (t *TCP) seed() error {
 		if err := runIter(tcp); err != nil {
 			return fmt.Errorf("walk TCP sockets: %w", err)
 		}
-		if !o.OnlyOwnNetns {
+		if !o.OnlyCurrentNetns {
 			// A namespace that cannot be entered has been seen through its processes' files.
 			process.EachOtherNetns(o.Proc, func(uint32) error { return runIter(tcp) })
 		}

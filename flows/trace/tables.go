@@ -22,13 +22,13 @@ type tables struct {
 	// slot holds the table that the programs fill.
 	slot   *ebpf.Map
 	pair   [2]*ebpf.Map
-	filled int
+	active int
 	batch  struct {
 		keys  []bpf.FlowsFlowKey
 		flows []bpf.FlowsFlow
 	}
 	// drained is what has been taken out of a table and not delivered yet.
-	drained []end.Flow
+	undelivered []end.Flow
 }
 
 // sizeTables makes room for maxFlows in each of the tables that a slot of this kind holds.
@@ -56,20 +56,20 @@ func (t *tables) open(slot *ebpf.Map, table *ebpf.MapSpec) error {
 // take lets the programs fill the other table and returns what they put into this one. After an
 // error the next call returns what this one could not.
 func (t *tables) take() ([]end.Flow, error) {
-	full := t.pair[t.filled]
+	full := t.pair[t.active]
 	// The kernel returns from this when no program uses the full table any more.
-	if err := t.slot.Put(uint32(0), t.pair[1-t.filled]); err != nil {
+	if err := t.slot.Put(uint32(0), t.pair[1-t.active]); err != nil {
 		return nil, fmt.Errorf("exchange flow tables: %w", err)
 	}
-	t.filled = 1 - t.filled
+	t.active = 1 - t.active
 	if err := t.drain(full); err != nil {
 		return nil, fmt.Errorf("read flow table: %w", err)
 	}
 	if err := fillOverflow(full); err != nil {
 		return nil, err
 	}
-	flows := t.drained
-	t.drained = nil
+	flows := t.undelivered
+	t.undelivered = nil
 	return flows, nil
 }
 
@@ -78,7 +78,7 @@ func (t *tables) drain(table *ebpf.Map) error {
 	for {
 		n, err := table.BatchLookupAndDelete(&cursor, t.batch.keys, t.batch.flows, nil)
 		for i := range n {
-			t.drained = append(t.drained, flowOf(&t.batch.keys[i], &t.batch.flows[i], t.known))
+			t.undelivered = append(t.undelivered, flowOf(&t.batch.keys[i], &t.batch.flows[i], t.known))
 		}
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			return nil

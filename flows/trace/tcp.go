@@ -59,7 +59,7 @@ func (t *TCP) open() error {
 		}
 		t.attached = append(t.attached, l)
 	}
-	t.tracer.cover(coverage.TCP, coverage.ByStateChanges)
+	t.tracer.addCoverage(coverage.TCP, coverage.ByStateChanges)
 	if err := t.seed(); err != nil {
 		return err
 	}

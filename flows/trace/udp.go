@@ -16,10 +16,10 @@ import (
 // conversationsPerFlow is how many conversations are known for each flow that an interval may have:
 // every port that a client uses is one. Of those that have been forgotten, who began is taken to be
 // who sends next, and both ends are taken to be on different hosts.
-const conversationsPerFlow = 2
+const conntrackPerFlow = 2
 
 // minConversations is the least number of conversations that are known at once.
-const minConversations = 16384
+const minConntrack = 16384
 
 // UDP counts datagrams by programs on the root of the cgroup v2 hierarchy.
 type UDP struct {
@@ -60,11 +60,11 @@ func (t *UDP) open(s *Tracer) error {
 		return err
 	}
 	sizeTables(spec.Maps[bpf.UdpMapFlows], o.MaxFlows)
-	spec.Maps[bpf.UdpMapConversations].MaxEntries = uint32(max(o.MaxFlows*conversationsPerFlow, minConversations))
+	spec.Maps[bpf.UdpMapConversations].MaxEntries = uint32(max(o.MaxFlows*conntrackPerFlow, minConntrack))
 	if err := setScope(spec.Variables[bpf.UdpVarOnlyNetns], o); err != nil {
 		return err
 	}
-	maps := s.maps()
+	maps := s.sharedMaps()
 	if s.processes == nil {
 		if err := withoutProcesses(spec); err != nil {
 			return err
@@ -74,7 +74,7 @@ func (t *UDP) open(s *Tracer) error {
 	if ring := maps[bpf.UdpMapDnsPackets]; ring != nil {
 		defer ring.Close() // what is loaded has it for itself
 	}
-	if t.objects, err = loadMaps(spec, maps, o.Refuse); err != nil {
+	if t.objects, err = loadMaps(spec, maps, o.LoadFaults); err != nil {
 		return err
 	}
 	if err := t.tables.open(t.Maps[bpf.UdpMapFlows], spec.Maps[bpf.UdpMapFlows].InnerMap); err != nil {
@@ -93,13 +93,13 @@ func (t *UDP) open(s *Tracer) error {
 	if err := t.attach(root, s); err != nil {
 		return err
 	}
-	s.cover(coverage.UDP, coverage.ByPackets)
+	s.addCoverage(coverage.UDP, coverage.ByPackets)
 	if len(o.DNSPorts) > 0 {
 		by := coverage.ByPackets
 		if noRing != nil {
 			by = ""
 		}
-		s.cover(coverage.DNS, by, noRing)
+		s.addCoverage(coverage.DNS, by, noRing)
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func (t *UDP) prepareDNS(o Options, spec *ebpf.CollectionSpec, maps map[string]*
 		withoutRing(spec, bpf.UdpMapDnsPackets)
 		return nil
 	}
-	ring, err := makeRing(spec, bpf.UdpMapDnsPackets, o.Refuse)
+	ring, err := makeRing(spec, bpf.UdpMapDnsPackets, o.LoadFaults)
 	if err != nil {
 		withoutRing(spec, bpf.UdpMapDnsPackets)
 		return err
@@ -143,14 +143,14 @@ func (t *UDP) attach(root string, s *Tracer) error {
 			return err
 		}
 	}
-	s.cover(coverage.UDPOwners, by, refusedMade, refusedFiles)
+	s.addCoverage(coverage.UDPOwners, by, refusedMade, refusedFiles)
 	return nil
 }
 
 func (t *UDP) attachTo(root, name string, place ebpf.AttachType) error {
 	l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: place, Program: t.Programs[name]})
 	if err != nil {
-		return &coverage.RefusedObject{Name: name, Kind: "cgroup " + root, Err: err}
+		return &coverage.ObjectError{Name: name, Kind: "cgroup " + root, Err: err}
 	}
 	t.attached = append(t.attached, l)
 	return nil
@@ -164,11 +164,11 @@ func (t *UDP) seed() error {
 	}
 	files, err := link.AttachIter(link.IterOptions{Program: program})
 	if err != nil {
-		return &coverage.RefusedObject{Name: bpf.UdpProgSeedUdpFiles, Kind: coverage.ByFiles, Err: err}
+		return &coverage.ObjectError{Name: bpf.UdpProgSeedUdpFiles, Kind: coverage.ByFiles, Err: err}
 	}
 	defer files.Close()
 	if err := runIter(files); err != nil {
-		return &coverage.RefusedObject{Name: bpf.UdpProgSeedUdpFiles, Kind: coverage.ByFiles, Err: err}
+		return &coverage.ObjectError{Name: bpf.UdpProgSeedUdpFiles, Kind: coverage.ByFiles, Err: err}
 	}
 	return nil
 }

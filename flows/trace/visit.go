@@ -18,10 +18,10 @@ import (
 // visits run a program for one socket at a time. Which sockets there are is told by sock_diag; their counts
 // are taken by the same code as a walk's, from the same baseline, so that a close cannot count them again.
 type visits struct {
-	program *ebpf.Program
-	wanted  *ebpf.Variable
-	proc    string
-	onlyOwn bool
+	program          *ebpf.Program
+	target           *ebpf.Variable
+	proc             string
+	onlyCurrentNetns bool
 }
 
 func (t *TCP) openVisits() (*visits, error) {
@@ -29,9 +29,9 @@ func (t *TCP) openVisits() (*visits, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &visits{program: program, wanted: t.tracer.Variables[bpf.FlowsVarWanted], proc: t.tracer.options.Proc, onlyOwn: t.tracer.options.OnlyOwnNetns}
+	v := &visits{program: program, target: t.tracer.Variables[bpf.FlowsVarWanted], proc: t.tracer.options.Proc, onlyCurrentNetns: t.tracer.options.OnlyCurrentNetns}
 	if err := v.run(&bpf.FlowsVisit{}, 0); err != nil { // and it may be run
-		return nil, &coverage.RefusedObject{Name: bpf.FlowsProgVisitSocket, Kind: "BPF_PROG_RUN", Err: err}
+		return nil, &coverage.ObjectError{Name: bpf.FlowsProgVisitSocket, Kind: "BPF_PROG_RUN", Err: err}
 	}
 	return v, nil
 }
@@ -42,7 +42,7 @@ func (v *visits) all(ownerOf func(inode uint32) process.Ref) error {
 	if err := v.each(ownerOf); err != nil {
 		return fmt.Errorf("visit sockets: %w", err)
 	}
-	if !v.onlyOwn {
+	if !v.onlyCurrentNetns {
 		// What a namespace does that cannot be entered is counted when its sockets close.
 		process.EachOtherNetns(v.proc, func(uint32) error { return v.each(ownerOf) })
 	}
@@ -101,7 +101,7 @@ type skb struct {
 
 // run runs the program. A socket that is bound to a device is found only by packets of that.
 func (v *visits) run(w *bpf.FlowsVisit, device uint32) error {
-	if err := v.wanted.Set(w); err != nil {
+	if err := v.target.Set(w); err != nil {
 		return err
 	}
 	o := ebpf.RunOptions{Data: make([]byte, 64)}

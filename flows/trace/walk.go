@@ -23,11 +23,11 @@ func (t *TCP) openWalker() {
 	storage, err := t.iterate(bpf.FlowsProgWalkStorage, link.IterOptions{Map: t.tracer.Maps[bpf.FlowsMapSockets]})
 	if err == nil {
 		t.walker = storageWalk{storage}
-		t.tracer.cover(coverage.TCPOpen, coverage.ByStorage)
+		t.tracer.addCoverage(coverage.TCPOpen, coverage.ByStorage)
 		return
 	}
 	refused := []error{err}
-	w := &tableWalk{number: t.numbered(), seenElsewhere: t.tracer.Variables[bpf.FlowsVarSeenElsewhere], proc: t.tracer.options.Proc, own: t.tracer.own}
+	w := &tableWalk{number: t.numbered(), seenElsewhere: t.tracer.Variables[bpf.FlowsVarSeenElsewhere], proc: t.tracer.options.Proc, currentNetns: t.tracer.currentNetns}
 	by := ""
 	if w.tcp, err = t.iterate(bpf.FlowsProgWalkTcp, link.IterOptions{}); err != nil {
 		refused = append(refused, err)
@@ -41,17 +41,17 @@ func (t *TCP) openWalker() {
 	}
 	if by != "" {
 		t.walker = w
-		t.tracer.cover(coverage.TCPOpen, by, refused...)
+		t.tracer.addCoverage(coverage.TCPOpen, by, refused...)
 		return
 	}
 	v, err := t.openVisits()
 	if err != nil {
 		t.walker = noWalk{}
-		t.tracer.cover(coverage.TCPOpen, "", append(refused, err)...)
+		t.tracer.addCoverage(coverage.TCPOpen, "", append(refused, err)...)
 		return
 	}
 	t.walker = visitWalk{v, t.numbered()}
-	t.tracer.cover(coverage.TCPOpen, coverage.BySockDiag, refused...)
+	t.tracer.addCoverage(coverage.TCPOpen, coverage.BySockDiag, refused...)
 }
 
 // iterate loads an iterator's program and makes it ready to run.
@@ -63,7 +63,7 @@ func (t *TCP) iterate(name string, o link.IterOptions) (*link.Iter, error) {
 	o.Program = program
 	iter, err := link.AttachIter(o)
 	if err != nil {
-		return nil, &coverage.RefusedObject{Name: name, Kind: t.tracer.spec.Programs[name].SectionName, Err: err}
+		return nil, &coverage.ObjectError{Name: name, Kind: t.tracer.spec.Programs[name].SectionName, Err: err}
 	}
 	return iter, nil
 }
@@ -92,7 +92,7 @@ type tableWalk struct {
 	number        func() error
 	seenElsewhere *ebpf.Variable
 	proc          string
-	own           uint32 // the network namespace of Open's caller
+	currentNetns  uint32 // the network namespace of Open's caller
 }
 
 func (w *tableWalk) walk() error {
@@ -103,7 +103,7 @@ func (w *tableWalk) walk() error {
 		if err := runIter(w.tcp); err != nil {
 			return fmt.Errorf("walk TCP sockets: %w", err)
 		}
-		if only, err := w.onlyOwn(); only || err != nil {
+		if only, err := w.onlyCurrentNetns(); only || err != nil {
 			return err
 		}
 	}
@@ -119,13 +119,13 @@ func (w *tableWalk) walk() error {
 }
 
 // onlyOwn says whether all sockets that are counted are of the namespace that this thread is in.
-func (w *tableWalk) onlyOwn() (bool, error) {
+func (w *tableWalk) onlyCurrentNetns() (bool, error) {
 	var elsewhere uint32
 	if err := w.seenElsewhere.Get(&elsewhere); err != nil {
 		return false, err
 	}
-	own, err := process.NetnsID(process.OwnNetns(w.proc))
-	return elsewhere == 0 && err == nil && own == w.own, nil
+	own, err := process.NetnsID(process.CurrentNetns(w.proc))
+	return elsewhere == 0 && err == nil && own == w.currentNetns, nil
 }
 
 func (w *tableWalk) close() error {

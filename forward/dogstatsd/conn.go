@@ -62,14 +62,14 @@ func (c *conn) write(p []byte, deadline time.Time) error {
 		return err
 	}
 	if udp, ok := c.c.(*net.UDPConn); ok {
-		return refused(udp)
+		return pendingError(udp)
 	}
 	return nil
 }
 
 // refused asks a UDP socket whether an ICMP error has come back. From this host it has, by the time
 // that the write returns; from another host it may be the answer to an earlier payload.
-func refused(udp *net.UDPConn) error {
+func pendingError(udp *net.UDPConn) error {
 	raw, err := udp.SyscallConn()
 	if err != nil {
 		return err

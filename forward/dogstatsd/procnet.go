@@ -18,7 +18,7 @@ type udpSocket struct {
 }
 
 // takes says whether datagrams to an address of this host come to the socket.
-func (s udpSocket) takes(to netip.AddrPort) bool {
+func (s udpSocket) accepts(to netip.AddrPort) bool {
 	at := s.local.Addr()
 	return s.local.Port() == to.Port() && (at == to.Addr() || at.IsUnspecified() && (at.Is6() || to.Addr().Is4()))
 }

@@ -32,7 +32,7 @@ const (
 
 // freshFor is how old a sample may be and still go without a timestamp. The Agent adds up fresh
 // samples in buckets of 10 s; a line with a timestamp passes its aggregation by.
-const freshFor = 10 * time.Second
+const maxFresh = 10 * time.Second
 
 // Options are the settings that all constructors share.
 type Options struct {
@@ -176,7 +176,7 @@ func (s *Sink) Send(ctx context.Context, samples []metric.Sample) []forward.Loss
 func (s *Sink) put(m metric.Sample, now time.Time) error {
 	const everyOne = 1 // sample rate
 	tags := metric.AllTags(s.tags, m)
-	fresh := now.Sub(m.Time) < freshFor
+	fresh := now.Sub(m.Time) < maxFresh
 	switch {
 	case m.Kind == metric.Count && fresh:
 		return s.client.Count(m.Name, int64(m.Value), tags, everyOne)

@@ -22,7 +22,7 @@ const wrongReceiver = time.Minute
 const maxAnswer = 64 << 10
 
 // judgeNone says what it means for the samples of a request that there was no answer.
-func judgeNone(err error) *forward.Loss {
+func lossOfError(err error) *forward.Loss {
 	l := &forward.Loss{Reason: forward.Unreachable, Err: err, Retry: true}
 	var netErr net.Error
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout() {
@@ -33,7 +33,7 @@ func judgeNone(err error) *forward.Loss {
 
 // judge says what an answer means for the samples of its request; nil is delivered. said is what it holds,
 // whole or not; now is the wall time.
-func judge(resp *http.Response, said []byte, whole bool, now time.Time) *forward.Loss {
+func lossOfResponse(resp *http.Response, said []byte, whole bool, now time.Time) *forward.Loss {
 	status := resp.StatusCode
 	l := &forward.Loss{Err: describe(resp, said), Retry: true, RetryAfter: retryAfter(resp.Header, now)}
 	switch {

@@ -11,14 +11,14 @@ import (
 )
 
 // patience bounds the attempt to reach the intake.
-const patience = 5 * time.Second
+const probeTimeout = 5 * time.Second
 
 // Probe asks the intake whether it is there, and shows it the key only if showKey. It sends no sample.
 func Probe(ctx context.Context, o Options, showKey bool, proxy func(*http.Request) (*url.URL, error)) []finding.Finding {
 	unreachable := func(text, remedy string) []finding.Finding {
 		return []finding.Finding{{Check: "receiver", State: finding.Bad, Text: text, Remedy: remedy}}
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, o.URL+"/api/v1/validate", nil)
 	if err != nil {

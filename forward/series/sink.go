@@ -137,7 +137,7 @@ func (s *Sink) request(ctx context.Context, samples []metric.Sample) *forward.Lo
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/api/v2/series", bytes.NewReader(body))
 	if err != nil {
-		return judgeNone(err)
+		return lossOfError(err)
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Content-Encoding", "gzip")
@@ -148,11 +148,11 @@ func (s *Sink) request(ctx context.Context, samples []metric.Sample) *forward.Lo
 	}
 	resp, err := s.client.Do(r)
 	if err != nil {
-		return judgeNone(err)
+		return lossOfError(err)
 	}
 	defer resp.Body.Close()
 	said, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	return judge(resp, said, err == nil, s.clock.Now())
+	return lossOfResponse(resp, said, err == nil, s.clock.Now())
 }
 
 // fitting returns how many of the first samples make one payload, at least 1.

@@ -24,9 +24,9 @@ import (
 )
 
 const (
-	lockName   = "lock"
-	asideName  = "unreadable"
-	tempPrefix = "tmp-"
+	lockName      = "lock"
+	quarantineDir = "unreadable"
+	tempPrefix    = "tmp-"
 	// staleTemp is the age at which a temporary file can only be what a dead process left.
 	staleTemp = time.Hour
 )
@@ -58,7 +58,7 @@ type Dropped struct {
 }
 
 // giveUp notes one sample that is not kept.
-func (d *Dropped) giveUp(m metric.Sample, n *int) {
+func (d *Dropped) drop(m metric.Sample, n *int) {
 	*n++
 	if m.Kind == metric.Count {
 		d.Counts = append(d.Counts, m)
@@ -116,7 +116,7 @@ func (s *Spool) Put(samples []metric.Sample) (Dropped, error) {
 //
 // A crash after a delivery and before the removal that follows makes the next replay send that part
 // once more.
-func (s *Spool) Replay(most int, send func(samples []metric.Sample) (rest []metric.Sample, more bool)) (Dropped, error) {
+func (s *Spool) Replay(limit int, send func(samples []metric.Sample) (rest []metric.Sample, more bool)) (Dropped, error) {
 	var dropped Dropped
 	names, err := s.files()
 	if err != nil || len(names) == 0 {
@@ -130,14 +130,14 @@ func (s *Spool) Replay(most int, send func(samples []metric.Sample) (rest []metr
 	dropped, err = s.trim()
 	for more := true; more && err == nil; {
 		var d Dropped
-		more, d, err = s.replayPart(most, send)
+		more, d, err = s.replayPart(limit, send)
 		dropped.add(d)
 	}
 	return dropped, err
 }
 
 // replayPart sends the samples of the oldest files. It returns false if there is no more to do now.
-func (s *Spool) replayPart(most int, send func([]metric.Sample) ([]metric.Sample, bool)) (bool, Dropped, error) {
+func (s *Spool) replayPart(limit int, send func([]metric.Sample) ([]metric.Sample, bool)) (bool, Dropped, error) {
 	var dropped Dropped
 	files, err := s.files()
 	if err != nil || len(files) == 0 {
@@ -147,7 +147,7 @@ func (s *Spool) replayPart(most int, send func([]metric.Sample) ([]metric.Sample
 	var part []metric.Sample
 	var taken []file
 	for _, f := range files {
-		if len(taken) > 0 && len(part)+f.samples > most {
+		if len(taken) > 0 && len(part)+f.samples > limit {
 			break
 		}
 		samples, err := s.read(f, &dropped)
@@ -157,7 +157,7 @@ func (s *Spool) replayPart(most int, send func([]metric.Sample) ([]metric.Sample
 		taken = append(taken, f)
 		for _, m := range samples {
 			if m.Time.Before(oldest) {
-				dropped.giveUp(m, &dropped.Expired)
+				dropped.drop(m, &dropped.Expired)
 			} else {
 				part = append(part, m)
 			}
@@ -190,7 +190,7 @@ func (s *Spool) read(f file, dropped *Dropped) ([]metric.Sample, error) {
 	samples, err := decode(content)
 	if err != nil {
 		dropped.Unreadable++
-		return nil, s.putAside(f)
+		return nil, s.quarantine(f)
 	}
 	return samples, nil
 }
@@ -230,7 +230,7 @@ func (s *Spool) trim() (Dropped, error) {
 			return dropped, err
 		}
 		for _, m := range samples {
-			dropped.giveUp(m, reason)
+			dropped.drop(m, reason)
 		}
 		size -= f.bytes
 		gone = append(gone, f)
@@ -337,8 +337,8 @@ func (s *Spool) remove(files []file) error {
 }
 
 // putAside keeps a file that cannot be read where no replay meets it again.
-func (s *Spool) putAside(f file) error {
-	aside := filepath.Join(s.dir, asideName)
+func (s *Spool) quarantine(f file) error {
+	aside := filepath.Join(s.dir, quarantineDir)
 	if err := os.MkdirAll(aside, 0o750); err != nil {
 		return fmt.Errorf("put unreadable spool file aside: %w", err)
 	}

@@ -170,7 +170,7 @@ func TestUnreadableFilesAreMovedAside(t *testing.T) {
 			if d.Unreadable != 1 || len(parts) != 1 || len(parts[0]) != 3 {
 				t.Errorf("unreadable %d, replayed %v; want 1 and the whole file", d.Unreadable, parts)
 			}
-			if kept, err := os.ReadFile(filepath.Join(dir, asideName, name(1))); err != nil || string(kept) != string(content) {
+			if kept, err := os.ReadFile(filepath.Join(dir, quarantineDir, name(1))); err != nil || string(kept) != string(content) {
 				t.Errorf("the file was not kept as it was: %v", err)
 			}
 		})

@@ -14,47 +14,47 @@ import (
 //   - Where more combinations want a place than there are, the heaviest get one. One that has a place
 //     counts double, so that a newcomer takes it over only with more than twice the weight.
 //   - A combination that has done nothing for so long that it weighs nothing gives its place up.
-type places struct {
-	held map[string]uint64 // weight by key
+type slots struct {
+	weights map[string]uint64 // weight by key
 }
 
 // claim is a combination of this interval that wants a place.
-type claim struct {
+type candidate struct {
 	key    string
 	amount uint64 // what it weighs by itself
 	index  int    // the caller's
 
-	weight, rank uint64
-	holds, idle  bool
+	weight, rank  uint64
+	hasSlot, idle bool
 }
 
 // assign gives n places away and returns the indices of the claims that got one, and of those that
 // did not. Whoever holds a place and claims none now may still keep it.
-func (p *places) assign(claims []claim, n int) (placed, rest []int) {
-	claiming := 0
-	for i := range claims {
-		c := &claims[i]
-		before, holds := p.held[c.key]
-		c.holds, c.weight = holds, max(c.amount, before/2)
+func (p *slots) assign(candidates []candidate, n int) (placed, rest []int) {
+	slotted := 0
+	for i := range candidates {
+		c := &candidates[i]
+		before, hasSlot := p.weights[c.key]
+		c.hasSlot, c.weight = hasSlot, max(c.amount, before/2)
 		c.rank = c.weight
-		if holds {
-			claiming++
+		if hasSlot {
+			slotted++
 			c.rank = double(c.weight)
 		}
 	}
-	if claiming < len(p.held) {
-		claims = p.appendIdle(claims)
+	if slotted < len(p.weights) {
+		candidates = p.appendIdle(candidates)
 	}
-	if len(claims) > n {
-		slices.SortFunc(claims, func(a, b claim) int {
-			return cmp.Or(cmp.Compare(b.rank, a.rank), compareBool(b.holds, a.holds), cmp.Compare(a.key, b.key))
+	if len(candidates) > n {
+		slices.SortFunc(candidates, func(a, b candidate) int {
+			return cmp.Or(cmp.Compare(b.rank, a.rank), compareBool(b.hasSlot, a.hasSlot), cmp.Compare(a.key, b.key))
 		})
 	}
-	clear(p.held)
-	for i, c := range claims {
+	clear(p.weights)
+	for i, c := range candidates {
 		switch {
 		case i < n:
-			p.held[c.key] = c.weight
+			p.weights[c.key] = c.weight
 			if !c.idle {
 				placed = append(placed, c.index)
 			}
@@ -66,19 +66,19 @@ func (p *places) assign(claims []claim, n int) (placed, rest []int) {
 }
 
 // appendIdle appends the holders that claim nothing in this interval and still have weight.
-func (p *places) appendIdle(claims []claim) []claim {
-	active := make(map[string]bool, len(p.held))
-	for i := range claims {
-		if claims[i].holds {
-			active[claims[i].key] = true
+func (p *slots) appendIdle(candidates []candidate) []candidate {
+	active := make(map[string]bool, len(p.weights))
+	for i := range candidates {
+		if candidates[i].hasSlot {
+			active[candidates[i].key] = true
 		}
 	}
-	for key, before := range p.held {
+	for key, before := range p.weights {
 		if weight := before / 2; weight > 0 && !active[key] {
-			claims = append(claims, claim{key: key, weight: weight, rank: double(weight), holds: true, idle: true})
+			candidates = append(candidates, candidate{key: key, weight: weight, rank: double(weight), hasSlot: true, idle: true})
 		}
 	}
-	return claims
+	return candidates
 }
 
 func double(n uint64) uint64 {

@@ -18,8 +18,8 @@ import (
 )
 
 // refusing is a kernel that refuses these programs and maps.
-func refusing(names ...string) trace.Refuser {
-	r := trace.Refuser{}
+func refusing(names ...string) trace.LoadFaults {
+	r := trace.LoadFaults{}
 	for _, name := range names {
 		r[name] = unix.EPERM
 	}
@@ -27,9 +27,9 @@ func refusing(names ...string) trace.Refuser {
 }
 
 // walkRungs are the ways to the live sockets: what the kernel must refuse for each, and what it then shows.
-var walkRungs = []struct {
+var walkFallbacks = []struct {
 	name      string
-	refuse    trace.Refuser
+	refuse    trace.LoadFaults
 	by        string
 	sees      bool // what connections of other namespaces do while they are open
 	seesInOwn bool // the same of the own one
@@ -58,12 +58,12 @@ func wantCover(t *testing.T, c *Counter, part coverage.Part, by string) *coverag
 // An open connection is told by differences: what it did since the last tally, and nothing when it did nothing. Where
 // no walk is allowed, all of it is told when it closes.
 func TestWalkRungs(t *testing.T) {
-	for _, rung := range walkRungs {
+	for _, rung := range walkFallbacks {
 		t.Run(rung.name, func(t *testing.T) {
 			client, server := newWire(t)
-			counter := openFor(t, Options{Mode: EBPF, NoUDP: true, refuse: rung.refuse})
+			counter := openFor(t, Options{Mode: EBPF, NoUDP: true, loadFaults: rung.refuse})
 			cover := wantCover(t, counter, coverage.TCPOpen, rung.by)
-			if (cover.Lost == "") != rung.sees || len(cover.Refused) != len(rung.refuse) {
+			if (cover.Lost == "") != rung.sees || len(cover.Errors) != len(rung.refuse) {
 				t.Errorf("got %+v", cover)
 			}
 			here := netip.MustParseAddrPort("127.0.0.1:0").String()
@@ -132,7 +132,7 @@ func tellByDifferences(t *testing.T, counter *Counter, l net.Listener, c *net.TC
 // A socket that no process holds is in no file, and what it does is counted when it closes.
 func TestWalkCannotSeeOrphans(t *testing.T) {
 	client, server := newWire(t)
-	counter := openFor(t, Options{Mode: EBPF, NoUDP: true, refuse: refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp)})
+	counter := openFor(t, Options{Mode: EBPF, NoUDP: true, loadFaults: refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp)})
 	wantCover(t, counter, coverage.TCPOpen, coverage.ByFiles)
 	l := server.listen("tcp4", addrPort(serverIPv4, 0))
 	c := client.dial("tcp4", l.Addr().String())
@@ -162,7 +162,7 @@ func TestWalkCannotSeeOrphans(t *testing.T) {
 func TestOlderConnections(t *testing.T) {
 	for _, rung := range []struct {
 		name   string
-		refuse trace.Refuser
+		refuse trace.LoadFaults
 		by     string
 	}{
 		{"files and TCP table", nil, coverage.ByFiles + " and " + coverage.ByTCPTable},
@@ -172,7 +172,7 @@ func TestOlderConnections(t *testing.T) {
 	} {
 		t.Run(rung.name, func(t *testing.T) {
 			olderConnections(t, rung.refuse, func(counter *Counter) {
-				if cover := wantCover(t, counter, coverage.TCPOlder, rung.by); cover.Lost != "" || len(cover.Refused) != len(rung.refuse) {
+				if cover := wantCover(t, counter, coverage.TCPOlder, rung.by); cover.Lost != "" || len(cover.Errors) != len(rung.refuse) {
 					t.Errorf("got %+v", cover)
 				}
 			})
@@ -186,9 +186,9 @@ func TestOlderConnectionsAreNotFound(t *testing.T) {
 	l := server.listen("tcp4", addrPort(serverIPv4, 0))
 	go exchange(l, 5)
 	c := client.dial("tcp4", l.Addr().String())
-	counter := openFor(t, Options{Mode: EBPF, NoUDP: true, refuse: refusing(bpf.FlowsProgSeedFiles, bpf.FlowsProgSeedTcp, bpf.FlowsProgVisitSocket)})
+	counter := openFor(t, Options{Mode: EBPF, NoUDP: true, loadFaults: refusing(bpf.FlowsProgSeedFiles, bpf.FlowsProgSeedTcp, bpf.FlowsProgVisitSocket)})
 	cover := wantCover(t, counter, coverage.TCPOlder, "")
-	if cover.Lost == "" || len(cover.Refused) != 3 {
+	if cover.Lost == "" || len(cover.Errors) != 3 {
 		t.Errorf("got %+v", cover)
 	}
 	upload(t, c, 10)
@@ -206,8 +206,8 @@ func TestTCPIsRefused(t *testing.T) {
 	for _, program := range trace.StateChanges {
 		t.Run(program, func(t *testing.T) {
 			client, server := newWire(t)
-			counter := openFor(t, Options{refuse: refusing(program)})
-			if cover := wantCover(t, counter, coverage.TCP, coverage.BySockDiag); cover.Lost == "" || cover.Refused[0].Name != program || counter.Source() != record.FromSockDiag {
+			counter := openFor(t, Options{loadFaults: refusing(program)})
+			if cover := wantCover(t, counter, coverage.TCP, coverage.BySockDiag); cover.Lost == "" || cover.Errors[0].Name != program || counter.Source() != record.FromSockDiag {
 				t.Errorf("got %+v, source %s", cover, counter.Source())
 			}
 			if counter.report.Of(coverage.TCPOpen) != nil {
@@ -230,7 +230,7 @@ func TestTCPIsRefused(t *testing.T) {
 			}
 		})
 	}
-	_, err := Open(Options{Mode: EBPF, refuse: refusing(bpf.FlowsProgSocketChanged)})
+	_, err := Open(Options{Mode: EBPF, loadFaults: refusing(bpf.FlowsProgSocketChanged)})
 	if err == nil || os.Geteuid() == 0 && err.Error() != "trace flows by eBPF: socket_changed (tp_btf/inet_sock_set_state): operation not permitted" {
 		t.Errorf("got %v", err)
 	}
@@ -273,9 +273,9 @@ func TestUDPIsRefusedInPart(t *testing.T) {
 	} {
 		t.Run(tc.refused, func(t *testing.T) {
 			client, server := newWire(t)
-			counter := openFor(t, Options{Mode: EBPF, refuse: refusing(tc.refused)})
-			i := slices.IndexFunc(counter.Coverage(), func(c coverage.Entry) bool { return len(c.Refused) > 0 })
-			if i < 0 || counter.Coverage()[i].Refused[0].Name != tc.refused || counter.Coverage()[i].Lost == "" {
+			counter := openFor(t, Options{Mode: EBPF, loadFaults: refusing(tc.refused)})
+			i := slices.IndexFunc(counter.Coverage(), func(c coverage.Entry) bool { return len(c.Errors) > 0 })
+			if i < 0 || counter.Coverage()[i].Errors[0].Name != tc.refused || counter.Coverage()[i].Lost == "" {
 				t.Errorf("got %v", counter.Coverage())
 			}
 			l := server.listen("tcp4", addrPort(serverIPv4, 0))

@@ -27,7 +27,7 @@ const (
 )
 
 // Refusal says what the kernel refused, and why if that is known.
-type Refusal struct {
+type LoadError struct {
 	Reason Reason
 	// Name is the program or the map, and Kind where the program was to be attached or what kind of map it is:
 	// "walk_storage" and "iter/bpf_sk_storage_map". Both are "" where it is not one alone.
@@ -39,7 +39,7 @@ type Refusal struct {
 	Err     error
 }
 
-func (r *Refusal) Error() string {
+func (r *LoadError) Error() string {
 	var b strings.Builder
 	if r.Name != "" {
 		fmt.Fprintf(&b, "%s (%s): ", r.Name, r.Kind)
@@ -54,7 +54,7 @@ func (r *Refusal) Error() string {
 	return b.String()
 }
 
-func (r *Refusal) Unwrap() error { return r.Err }
+func (r *LoadError) Unwrap() error { return r.Err }
 
 // Facts are what a refusal can follow from.
 type Facts struct {
@@ -95,15 +95,15 @@ func (f Facts) lacking(needsNetAdmin bool) []string {
 }
 
 // RefusedObject is a program, or a map, that the kernel did not take.
-type RefusedObject struct {
+type ObjectError struct {
 	Name string
 	Kind string // where the program was to be attached, or what kind of map it is
 	Err  error
 }
 
-func (r *RefusedObject) Error() string { return fmt.Sprintf("%s (%s): %v", r.Name, r.Kind, r.Err) }
+func (r *ObjectError) Error() string { return fmt.Sprintf("%s (%s): %v", r.Name, r.Kind, r.Err) }
 
-func (r *RefusedObject) Unwrap() error { return r.Err }
+func (r *ObjectError) Unwrap() error { return r.Err }
 
 var (
 	// ErrNoCgroup2 is why packets cannot be counted where there is no root to attach to.
@@ -113,9 +113,9 @@ var (
 )
 
 // explain finds what err comes from. needsNetAdmin is whether the kernel wants that capability too.
-func (f Facts) explain(err error, needsNetAdmin bool) *Refusal {
-	r := &Refusal{Err: err}
-	var object *RefusedObject
+func (f Facts) explain(err error, needsNetAdmin bool) *LoadError {
+	r := &LoadError{Err: err}
+	var object *ObjectError
 	if errors.As(err, &object) {
 		r.Name, r.Kind = object.Name, object.Kind
 	}
