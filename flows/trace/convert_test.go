@@ -44,7 +44,7 @@ func sample(t *testing.T, p bpf.FlowsProcess, environ string, groups ...string) 
 	t.Helper()
 	p.Size = uint32(len(environ))
 	for i, g := range groups {
-		copy(p.Groups[i][:], g)
+		copy(p.Cgroups[i][:], g)
 	}
 	var b bytes.Buffer
 	if err := binary.Write(&b, binary.NativeEndian, p); err != nil {

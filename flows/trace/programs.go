@@ -70,7 +70,7 @@ func (s *Tracer) open() error {
 	if own, err := process.NetnsID(process.CurrentNetns(o.Proc)); err == nil {
 		s.currentNetns = own
 	}
-	if err := spec.Variables[bpf.FlowsVarOwnNetns].Set(s.currentNetns); err != nil {
+	if err := spec.Variables[bpf.FlowsVarCurrentNetns].Set(s.currentNetns); err != nil {
 		return err
 	}
 	ring, noRing := makeRing(spec, bpf.FlowsMapProcesses, o.LoadFaults)
@@ -102,13 +102,13 @@ func (s *Tracer) open() error {
 // withoutProcesses has the programs of an object file tell nothing of processes.
 func withoutProcesses(spec *ebpf.CollectionSpec) error {
 	withoutRing(spec, bpf.FlowsMapProcesses)
-	return spec.Variables[bpf.FlowsVarTellProcesses].Set(uint8(0))
+	return spec.Variables[bpf.FlowsVarReportProcesses].Set(uint8(0))
 }
 
 // maps are what other programs share with TCP's.
 func (s *Tracer) sharedMaps() map[string]*ebpf.Map {
 	shared := make(map[string]*ebpf.Map)
-	for _, name := range []string{bpf.FlowsMapProcesses, bpf.FlowsMapKnownProcesses, bpf.FlowsMapSockets} {
+	for _, name := range []string{bpf.FlowsMapProcesses, bpf.FlowsMapReportedProcesses, bpf.FlowsMapSockets} {
 		shared[name] = s.Maps[name]
 	}
 	return shared
@@ -155,8 +155,8 @@ func (s *Tracer) learn(sample []byte) {
 // cgroupPath is the last parts of a cgroup's path.
 func cgroupPath(p *bpf.FlowsProcess) string {
 	path := ""
-	for i := range p.Groups {
-		name, _, _ := bytes.Cut(p.Groups[i][:], []byte{0})
+	for i := range p.Cgroups {
+		name, _, _ := bytes.Cut(p.Cgroups[i][:], []byte{0})
 		switch {
 		case len(name) == 0 || string(name) == "/":
 		case path == "":

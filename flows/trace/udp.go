@@ -60,7 +60,7 @@ func (t *UDP) open(s *Tracer) error {
 		return err
 	}
 	sizeTables(spec.Maps[bpf.UdpMapFlows], o.MaxFlows)
-	spec.Maps[bpf.UdpMapConversations].MaxEntries = uint32(max(o.MaxFlows*conntrackPerFlow, minConntrack))
+	spec.Maps[bpf.UdpMapUdpConntrack].MaxEntries = uint32(max(o.MaxFlows*conntrackPerFlow, minConntrack))
 	if err := setScope(spec.Variables[bpf.UdpVarOnlyNetns], o); err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (t *UDP) attach(root string, s *Tracer) error {
 	}
 	if refusedMade == nil {
 		by = coverage.BySockCreate
-	} else if err := t.set(bpf.UdpVarMakersUnseen, uint32(1)); err != nil {
+	} else if err := t.set(bpf.UdpVarNoSockCreate, uint32(1)); err != nil {
 		return err
 	}
 	refusedFiles := t.seed()

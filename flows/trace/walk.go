@@ -27,7 +27,7 @@ func (t *TCP) openWalker() {
 		return
 	}
 	refused := []error{err}
-	w := &tableWalk{number: t.numbered(), seenElsewhere: t.tracer.Variables[bpf.FlowsVarSeenElsewhere], proc: t.tracer.options.Proc, currentNetns: t.tracer.currentNetns}
+	w := &tableWalk{number: t.numbered(), seenElsewhere: t.tracer.Variables[bpf.FlowsVarSeenOtherNetns], proc: t.tracer.options.Proc, currentNetns: t.tracer.currentNetns}
 	by := ""
 	if w.tcp, err = t.iterate(bpf.FlowsProgWalkTcp, link.IterOptions{}); err != nil {
 		refused = append(refused, err)
