@@ -26,14 +26,14 @@ import (
 
 const rounds = 11
 
-// way is a way to count what passes an interface. start begins to count in ns.
+// way is a way to count the packets of an interface. start begins to count in ns.
 type way struct {
 	name  string
 	start func(b *testing.B, ns *namespace, device string) (stop func())
 }
 
-// ways are measured in turns, so that what else the machine does falls on all. The peers are those
-// that are installed.
+// ways are measured one after the other in each round, so that other load on the machine affects all of them. Of the
+// other programs, only those that are installed are measured.
 func ways(b *testing.B) []way {
 	all := []way{
 		{"off", func(*testing.B, *namespace, string) func() { return func() {} }},
@@ -69,7 +69,7 @@ func ways(b *testing.B) []way {
 	return all
 }
 
-// run starts a program in ns. Nothing is left of it after stop.
+// run starts a program in ns. stop ends it with all its children.
 func (ns *namespace) run(path string, args ...string) (stop func()) {
 	ns.t.Helper()
 	cmd := exec.Command(path, args...)

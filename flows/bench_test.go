@@ -40,8 +40,8 @@ func BenchmarkThroughput(b *testing.B) {
 	})
 }
 
-// BenchmarkPacketPrograms is what the programs that look at each packet cost TCP: the same transfer
-// with a Counter that leaves UDP out and with one that does not, in turns.
+// BenchmarkPacketPrograms is the cost for TCP of the programs that run for each packet. It measures the same transfer
+// with a Counter without UDP and with one that counts UDP, one after the other in each round.
 func BenchmarkPacketPrograms(b *testing.B) {
 	for _, tc := range []struct {
 		name string

@@ -16,14 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// refused skips a test of what this kernel refuses, in words that CI looks for: it wants another kernel to
-// have run each test that was skipped so. What is a program and where it attaches, or the like.
+// refused skips a test that this kernel does not allow. CI searches for this text: it requires that each test that is
+// skipped in this way runs on another kernel. what is a program and where it attaches, or the like.
 func refused(t testing.TB, what string, answer error) {
 	t.Helper()
 	t.Skipf("%s is refused by this kernel: %s: %v", t.Name(), what, answer)
 }
 
-// cgroup2 returns where cgroup v2 are mounted.
+// cgroup2 returns where the cgroup v2 hierarchy is mounted.
 func cgroup2(t testing.TB) string {
 	t.Helper()
 	root := host.Reader{}.Cgroup2()
@@ -33,7 +33,8 @@ func cgroup2(t testing.TB) string {
 	return root
 }
 
-// openFor opens a Counter that the test's end closes. A kernel that refuses the tracer skips.
+// openFor opens a Counter, which is closed at the end of the test. It skips the test if the kernel does not allow the
+// tracer.
 func openFor(t testing.TB, o Options) *Counter {
 	t.Helper()
 	needPrivilege(t)
@@ -53,14 +54,14 @@ func openFor(t testing.TB, o Options) *Counter {
 	return c
 }
 
-// isRefused says whether the kernel does not allow something at all. What the verifier finds is a fault of ours.
+// isRefused says whether the kernel does not allow something at all. An error of the verifier is a fault in the program.
 func isRefused(err error) bool {
 	var refusal *coverage.LoadError
 	return errors.As(err, &refusal) && (refusal.Reason != coverage.ReasonOther || errors.Is(err, unix.EPERM))
 }
 
-// wantNoRefusal fails the test where the kernel found a fault with a program, and says what it does not allow
-// at all: there, the next best way is tested.
+// wantNoLoadError fails the test if there is a fault in a program. It logs what the kernel does not allow at all: then the
+// test runs with the next best way.
 func wantNoLoadError(t testing.TB, c *Counter, forced trace.LoadFaults) {
 	t.Helper()
 	for _, cover := range c.Coverage() {
@@ -76,7 +77,7 @@ func wantNoLoadError(t testing.TB, c *Counter, forced trace.LoadFaults) {
 	}
 }
 
-// refusalOf is why a part is not counted in the best way, nil where it is.
+// loadErrorOf is why a part is not counted in the best way, nil if it is.
 func loadErrorOf(c *Counter, part coverage.Part) error {
 	if cover := c.report.Of(part); cover != nil && len(cover.Errors) > 0 {
 		return cover.Errors[0]

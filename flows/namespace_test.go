@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespace is a network namespace without a name: it goes when the test does.
+// namespace is a network namespace without a name. It ends with the test.
 type namespace struct {
 	t  testing.TB
 	fd int
@@ -40,7 +40,7 @@ func newNamespace(t testing.TB) *namespace {
 			if err := linkUp("lo"); err != nil {
 				return err
 			}
-			// A namespace that no process is in would be hard to find for anybody.
+			// A Counter finds a namespace by a process in it.
 			inhabitant = exec.Command("sleep", "3600")
 			return inhabitant.Start()
 		}()

@@ -37,8 +37,8 @@ func (ns *namespace) dialUDP(network, address string) *net.UDPConn {
 
 func udpPort(c *net.UDPConn) uint16 { return c.LocalAddr().(*net.UDPAddr).AddrPort().Port() }
 
-// answer returns, for each datagram, as many bytes as its first two say, or nothing for a shorter
-// one. It counts for itself.
+// answer answers each datagram with as many bytes as its first two bytes say, and a shorter one with nothing. It counts
+// what it receives.
 func answer(c *net.UDPConn, received *talk) {
 	buffer, reply := make([]byte, 1<<16), make([]byte, 1<<16)
 	for {
@@ -58,7 +58,7 @@ func answer(c *net.UDPConn, received *talk) {
 	}
 }
 
-// talk is what two ends sent each other by their own count.
+// talk is what two ends have sent to each other, by their own counts.
 type talk struct {
 	bytesUp, bytesDown, packetsUp, packetsDown atomic.Uint64
 }

@@ -43,7 +43,7 @@ func TestUDPSocketsOlderThanTheCounter(t *testing.T) {
 	}
 }
 
-// Of two ends older than the Counter, the server may be the first that it sees speak.
+// Both ends are older than the Counter, and the first datagram that it sees is one of the server.
 func TestUDPOlderServerSpeaksFirst(t *testing.T) {
 	client, server := newWire(t)
 	s := server.listenUDP("udp4", addrPort(serverIPv4, 701))

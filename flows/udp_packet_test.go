@@ -67,7 +67,7 @@ func TestUDPRawSocket(t *testing.T) {
 	}
 }
 
-// A socket that speaks to itself sends, and nobody answers.
+// A socket sends to itself. Each datagram is counted once, as sent.
 func TestUDPToItself(t *testing.T) {
 	ns := newNamespace(t)
 	counter := openUDPFor(t, Options{Mode: EBPF})
@@ -112,7 +112,7 @@ func TestUDPExtensionHeaders(t *testing.T) {
 	}
 }
 
-// Where this host translates an address, a connected socket still tells where it meant to go.
+// NAT on this host changes an address. The flow of a connected socket has the address before NAT.
 func TestUDPTranslatedAddress(t *testing.T) {
 	client, server := newWire(t)
 	client.nft(`table ip n {
@@ -135,7 +135,7 @@ func TestUDPTranslatedAddress(t *testing.T) {
 	}
 }
 
-// What one sends to a group is counted once, however many sockets receive it.
+// A datagram to a multicast group is counted once at the sender, however many sockets receive it.
 func TestUDPMulticast(t *testing.T) {
 	client, server := newWire(t)
 	counter := openUDPFor(t, Options{Mode: EBPF})
@@ -174,7 +174,7 @@ func TestUDPMulticast(t *testing.T) {
 	}
 }
 
-// So is one to all hosts of a network. Go's sockets may send such.
+// A broadcast datagram is counted once, too. Go sets SO_BROADCAST on its sockets.
 func TestUDPBroadcast(t *testing.T) {
 	client, server := newWire(t)
 	counter := openUDPFor(t, Options{Mode: EBPF})

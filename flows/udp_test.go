@@ -83,7 +83,7 @@ func TestUDPIsExact(t *testing.T) {
 	wantNoLosses(t, counter)
 }
 
-// One socket speaks to many, as those that carry QUIC do: as a server, as a client, and as both.
+// One socket communicates with many peers, as in QUIC: as a server, as a client, and as both.
 func TestUDPManyPeers(t *testing.T) {
 	client, server := newWire(t)
 	counter := openUDPFor(t, Options{Mode: EBPF})
@@ -102,7 +102,7 @@ func TestUDPManyPeers(t *testing.T) {
 		t.Errorf("%d records, got %+v, want %+v", len(records), sum, want)
 	}
 
-	// A socket that others speak to first speaks first to others.
+	// A socket is the server for some peers and the client for others.
 	var asServers talk
 	relay := client.listenUDP("udp4", addrPort(clientIPv4, 0))
 	caller := server.dialUDP("udp4", relay.LocalAddr().String())
@@ -211,7 +211,7 @@ func TestUDPFlood(t *testing.T) {
 	}
 }
 
-// A Counter of one namespace sees its end alone, and tells by it which direction the flow has.
+// A Counter of one namespace sees only the end there. The direction of the flow follows from that end.
 func TestUDPScope(t *testing.T) {
 	client, server := newWire(t)
 	atClient := openIn(t, client, Options{Mode: EBPF, Scope: NetNS})
@@ -244,7 +244,7 @@ func TestUDPScope(t *testing.T) {
 	}
 }
 
-// childSend sends as many datagrams of 10 bytes as it is told, and ends.
+// childSend sends the given number of datagrams of 10 bytes and ends.
 func childSend(args []string) error {
 	n, err := strconv.Atoi(args[1])
 	if err != nil {
@@ -262,7 +262,7 @@ func childSend(args []string) error {
 	return nil
 }
 
-// A process that is gone before the tally is still known.
+// A process that ends before the tally is still known.
 func TestUDPProcessDeath(t *testing.T) {
 	needHostPIDs(t)
 	client, server := newWire(t)

@@ -160,7 +160,7 @@ func TestOwnerThatWasToldOf(t *testing.T) {
 		got.Cgroup != "kubepods.slice/kubepods-"+podSpec+".slice/cri-containerd-"+someID+".scope" {
 		t.Errorf("got %+v", got)
 	}
-	// Before it executed another program it was somebody else.
+	// With another number of executions it is another process.
 	if got := of(start); got.Service != "of-proc" {
 		t.Errorf("got %+v", got)
 	}

@@ -13,25 +13,25 @@ import (
 	"socktally/internal/host"
 )
 
-// conversationsPerFlow is how many conversations are known for each flow that an interval may have:
-// every port that a client uses is one. Of those that have been forgotten, who began is taken to be
-// who sends next, and both ends are taken to be on different hosts.
+// conntrackPerFlow is the size of the connection tracking, as a multiple of the flows that an interval may have. There is
+// one entry for each port of a client. If an entry was removed for lack of room, the end that sends next is taken for
+// the client, and the ends are taken to be on different hosts.
 const conntrackPerFlow = 2
 
-// minConversations is the least number of conversations that are known at once.
+// minConntrack is the least size of the connection tracking.
 const minConntrack = 16384
 
-// UDP counts datagrams by programs on the root of the cgroup v2 hierarchy.
+// UDP counts datagrams by programs at the root of the cgroup v2 hierarchy.
 type UDP struct {
 	*objects
 	tables tables
-	// DNS is nil where DNS is not tallied.
+	// DNS is nil if DNS is not tallied.
 	DNS *DNS
-	// attached are the links that must go before the maps do.
+	// attached are the links. They are closed before the maps.
 	attached []io.Closer
 }
 
-// packetPrograms count datagrams, each at its place.
+// packetPrograms are the programs that count datagrams, and where they attach.
 var packetPrograms = []struct {
 	name  string
 	place ebpf.AttachType
@@ -40,7 +40,7 @@ var packetPrograms = []struct {
 	{bpf.UdpProgPacketReceived, ebpf.AttachCGroupInetIngress},
 }
 
-// OpenUDP begins to count UDP and, if it was asked for, DNS.
+// OpenUDP starts to count UDP and, if there are DNS ports, DNS.
 func (s *Tracer) OpenUDP() (*UDP, error) {
 	t := &UDP{}
 	if err := t.open(s); err != nil {
@@ -70,9 +70,9 @@ func (t *UDP) open(s *Tracer) error {
 			return err
 		}
 	}
-	noRing := t.prepareDNS(o, spec, maps)
+	ringErr := t.prepareDNS(o, spec, maps)
 	if ring := maps[bpf.UdpMapDnsPackets]; ring != nil {
-		defer ring.Close() // what is loaded has it for itself
+		defer ring.Close() // the loaded collection has its own descriptor
 	}
 	if t.objects, err = loadMaps(spec, maps, o.LoadFaults); err != nil {
 		return err
@@ -85,7 +85,7 @@ func (t *UDP) open(s *Tracer) error {
 			return err
 		}
 	}
-	if len(o.DNSPorts) > 0 && noRing == nil {
+	if len(o.DNSPorts) > 0 && ringErr == nil {
 		if t.DNS, err = newDNS(t.Maps[bpf.UdpMapDnsPackets], o); err != nil {
 			return err
 		}
@@ -96,17 +96,17 @@ func (t *UDP) open(s *Tracer) error {
 	s.addCoverage(coverage.UDP, coverage.ByPackets)
 	if len(o.DNSPorts) > 0 {
 		by := coverage.ByPackets
-		if noRing != nil {
+		if ringErr != nil {
 			by = ""
 		}
-		s.addCoverage(coverage.DNS, by, noRing)
+		s.addCoverage(coverage.DNS, by, ringErr)
 	}
 	return nil
 }
 
-// prepareDNS makes the ring of DNS packets and tells the programs their ports. Without a ring, or without a
-// port, they look for none.
-func (t *UDP) prepareDNS(o Options, spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) (noRing error) {
+// prepareDNS makes the ring buffer of DNS packets and sets the DNS ports. If there is no ring buffer, no port is set, and
+// the programs copy no packet.
+func (t *UDP) prepareDNS(o Options, spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) (ringErr error) {
 	if len(o.DNSPorts) == 0 {
 		withoutRing(spec, bpf.UdpMapDnsPackets)
 		return nil
@@ -122,20 +122,20 @@ func (t *UDP) prepareDNS(o Options, spec *ebpf.CollectionSpec, maps map[string]*
 	return spec.Variables[bpf.UdpVarDnsPorts].Set(ports)
 }
 
-// attach sees to it that sockets have owners, and then begins to count.
+// attach attaches the programs: first those that note the owners of sockets, then those that count.
 func (t *UDP) attach(root string, s *Tracer) error {
-	_, refusedMade := t.load(bpf.UdpProgUdpSocketMade)
+	_, createErr := t.load(bpf.UdpProgUdpSocketMade)
 	by := ""
-	if refusedMade == nil {
-		refusedMade = t.attachTo(root, bpf.UdpProgUdpSocketMade, ebpf.AttachCGroupInetSockCreate)
+	if createErr == nil {
+		createErr = t.attachTo(root, bpf.UdpProgUdpSocketMade, ebpf.AttachCGroupInetSockCreate)
 	}
-	if refusedMade == nil {
+	if createErr == nil {
 		by = coverage.BySockCreate
 	} else if err := t.set(bpf.UdpVarNoSockCreate, uint32(1)); err != nil {
 		return err
 	}
-	refusedFiles := t.seed()
-	if refusedFiles == nil {
+	filesErr := t.seed()
+	if filesErr == nil {
 		by = coverage.Join(by, coverage.ByFiles)
 	}
 	for _, p := range packetPrograms {
@@ -143,7 +143,7 @@ func (t *UDP) attach(root string, s *Tracer) error {
 			return err
 		}
 	}
-	s.addCoverage(coverage.UDPOwners, by, refusedMade, refusedFiles)
+	s.addCoverage(coverage.UDPOwners, by, createErr, filesErr)
 	return nil
 }
 
