@@ -20,7 +20,7 @@ import (
 	"socktally/doctor"
 )
 
-// unwell is the exit code of findings, which are printed already.
+// exitCode is the exit code of doctor. It is an error without text, because the findings are printed already.
 type exitCode int
 
 func (exitCode) Error() string { return "" }
@@ -91,7 +91,7 @@ func (o *doctorOptions) run(stdout io.Writer) error {
 	return nil
 }
 
-// loadOfProcess checks the settings of the process with the id --pid: its environment over the env file.
+// loadOfProcess loads the configuration of the process --pid. Its environment wins over the env file.
 func (o *doctorOptions) loadOfProcess() (config.Config, error) {
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(o.pid), "environ"))
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// flowTable shows flows. Sent and received are as the client sees it.
+// flowTable shows flows. Sent and received are from the client's point of view.
 var flowTable = table[record.Flow]{
 	{"CLIENT", func(r record.Flow) string { return endpoint(r.Client) }, true, 0},
 	{"SERVER", func(r record.Flow) string { return serverEndpoint(r) }, true, 0},
@@ -26,7 +26,7 @@ var flowTable = table[record.Flow]{
 	}, false, 1},
 }
 
-// serverEnd names the server with its domain, where one is known.
+// serverEndpoint is the text for the server, with its domain if that is known.
 func serverEndpoint(r record.Flow) string {
 	text := endpoint(r.Server)
 	if r.ServerDomain != "" {
@@ -35,8 +35,8 @@ func serverEndpoint(r record.Flow) string {
 	return text
 }
 
-// end names one end of a flow: its address, its port if it is the server, and who owns it. An end
-// without an address is that of an overflow record.
+// endpoint is the text for one end of a flow: its address, its port if it is the server, and its owner. If it has no
+// address, the record is an overflow record.
 func endpoint(e record.Endpoint) string {
 	if !e.Addr.IsValid() {
 		return "(all others)"
@@ -55,7 +55,7 @@ func endpoint(e record.Endpoint) string {
 	return text
 }
 
-// printable replaces what a terminal could take for a command, as anybody may name a process.
+// printable replaces characters that a terminal could take for a command. Names of processes may have such characters.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
