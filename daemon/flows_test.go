@@ -18,7 +18,7 @@ import (
 	"socktally/record"
 )
 
-// fakeCounter counts what the test says.
+// fakeCounter returns the records that the test sets.
 type fakeCounter struct {
 	mu       sync.Mutex
 	records  []record.Flow
@@ -138,7 +138,7 @@ func TestFlowsAreTallied(t *testing.T) {
 		if f.out.lines("socktally.flow.bytes_sent:111|c|#service:web,remote:10.0.0.2") == nil {
 			t.Errorf("the flow is missing:\n%s", f.out.String())
 		}
-		c.set(nil, coverage.Losses{}, 5) // told by the last tally
+		c.set(nil, coverage.Losses{}, 5) // the last tally has it
 		if err := stop(); err != nil {
 			t.Error(err)
 		}

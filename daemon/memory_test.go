@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// resident is what of this program's file is in memory and not changed, in KiB.
+// resident is how much of this program's file is in memory and not changed, in KiB.
 func resident(t *testing.T) int {
 	t.Helper()
 	status, err := os.ReadFile("/proc/self/status")

@@ -5,8 +5,8 @@ import (
 	"socktally/record"
 )
 
-// nameRemotes gives the ends that are on other hosts the tags that the table of networks has for them,
-// its name as the tag "name". The caller's records stay as they are.
+// tagRemotes returns copies of the records. The ends on other hosts have the tags of their network; its name is the tag
+// "name".
 func (f *flowTally) tagRemotes(records []record.Flow, queries []record.DNS) ([]record.Flow, []record.DNS) {
 	if f.networks.Load().Len() == 0 {
 		return records, queries
