@@ -14,7 +14,7 @@ import (
 
 const polled = "flows are polled, and short connections missed"
 
-// kernel looks at what the kernel has for a tracer. Sockstat needs none of it.
+// kernel checks what the tracer needs of the kernel. Sockstat does not need it.
 func (e *examination) kernel() {
 	release := e.host.Release()
 	if release == "" {
@@ -47,7 +47,7 @@ func (e *examination) kernel() {
 	}
 }
 
-// processStatus looks at the capabilities of the process, and at what filters its system calls.
+// processStatus checks the capabilities of the process and its seccomp filter.
 func (e *examination) processStatus() {
 	if !e.flowsOn() {
 		return
@@ -68,7 +68,7 @@ func (e *examination) processStatus() {
 	}
 }
 
-// capabilities says which of those that flows can use are held.
+// capabilities checks the capabilities that counting flows can use.
 func (e *examination) capabilities(effective host.Capabilities) {
 	var held, missing []string
 	for _, c := range []host.Capability{host.BPF, host.Perfmon, host.NetAdmin, host.SysPtrace} {
@@ -98,7 +98,7 @@ func list(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// cgroup looks for the tree at whose root UDP is counted.
+// cgroup looks for the cgroup v2 hierarchy. UDP is counted at its root.
 func (e *examination) cgroup() {
 	if !e.flowsOn() {
 		return
@@ -115,8 +115,8 @@ func (e *examination) cgroup() {
 	e.add("cgroup", Less, "version 2 is not mounted: UDP and DNS are not counted", "mount it: mount -t cgroup2 none /sys/fs/cgroup; in a container, pass the host's on")
 }
 
-// namespace tells the network namespace of the host from others by settings of the whole kernel, which
-// only the host's shows.
+// namespace finds out whether this is the host's network namespace: only that one has settings for the whole kernel, such
+// as tcp_max_orphans.
 func (e *examination) namespace() {
 	visible := func(name string) bool {
 		_, err := os.Stat(filepath.Join(e.Proc, "sys/net/ipv4", name))
@@ -158,7 +158,7 @@ func (e *examination) sockstat() {
 // oneLine is the text of an error that may join several.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-// exists says whether there is something at path, as far as can be seen.
+// exists says whether there is something at path. If that cannot be found out, it says yes.
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return !errors.Is(err, os.ErrNotExist)

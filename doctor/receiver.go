@@ -6,7 +6,7 @@ import (
 	"socktally/forward/sinks"
 )
 
-// receivers tries where samples go, without sending any.
+// receivers checks the receivers without sending a sample.
 func (e *examination) receivers(ctx context.Context) {
 	probing := sinks.Probing{ProcessDir: e.processPath(""), Other: e.Process != "self", ShowKey: e.Probe}
 	for _, name := range e.Config.Forward {

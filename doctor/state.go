@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// schedule tells when the next reading and the next tally are due.
+// schedule reports when the next reading and the next tally are due.
 func (e *examination) schedule() {
 	tell := func(check, spec string, s cron.Schedule) {
 		next := s.Next(e.Now)
@@ -23,10 +23,10 @@ func (e *examination) schedule() {
 	}
 }
 
-// unreadable is the folder of a spool in which it puts files that it cannot read.
+// unreadableDir is the folder in which a spool puts files that it cannot read.
 const unreadableDir = "unreadable"
 
-// spool looks at what waits for each sink, and whether more could.
+// spool checks what is kept on disk for each sink, and whether more can be written.
 func (e *examination) spool() {
 	if e.Config.Spool.MaxBytes == 0 {
 		e.addOK("spool", "off, by SOCKTALLY_SPOOL_MAX_BYTES: what cannot be delivered at once is lost")
@@ -49,7 +49,7 @@ func (e *examination) spool() {
 			}
 			info, err := entry.Info()
 			switch {
-			case err != nil: // delivered just now
+			case err != nil: // it was delivered and removed just now
 			case filepath.Base(filepath.Dir(path)) == unreadableDir:
 				aside++
 			case filepath.Ext(path) == ".spool":
@@ -75,7 +75,7 @@ func (e *examination) spool() {
 	}
 }
 
-// nearest is path or the nearest folder above it that exists.
+// nearestExisting is path or, if it does not exist, the nearest parent that does.
 func nearestExisting(path string) string {
 	for !exists(path) && path != "/" {
 		path = filepath.Dir(path)
@@ -83,7 +83,7 @@ func nearestExisting(path string) string {
 	return path
 }
 
-// store looks at the file that the read API answers from.
+// store checks the file of the API's store.
 func (e *examination) store() {
 	path := filepath.Join(e.Config.StateDir, "socktally.db")
 	info, err := os.Stat(path)

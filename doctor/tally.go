@@ -11,7 +11,7 @@ import (
 	"socktally/metric"
 )
 
-// flows attaches the tracer and says of each part of flows how it is counted.
+// flows attaches the tracer and reports how each part of the flows is counted.
 func (e *examination) flows(ctx context.Context) {
 	counter, err := flows.Open(e.Flows)
 	if err != nil {
@@ -31,7 +31,8 @@ func (e *examination) flows(ctx context.Context) {
 	}
 }
 
-// tally counts flows for an interval, and says how many combinations of tags they make.
+// tally counts flows for an interval, and reports how many combinations of tags they have. A context is a combination of
+// a metric name and tags, as in Datadog's documentation.
 func (e *examination) tally(ctx context.Context, counter *flows.Counter) {
 	began := time.Now()
 	select {
