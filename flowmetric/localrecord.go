@@ -5,18 +5,19 @@ import (
 	"socktally/record"
 )
 
-// view is a record as the end on this host sees it. Where both ends are here, that is the client's.
+// localRecord is a record from the point of view of the end on this host. If both ends are on this host, the client is the
+// local one.
 type localRecord struct {
 	protocol, family string
 	source           record.Source
 	direction        record.Direction
 	client, server   *record.Endpoint
 	local, remote    *record.Endpoint
-	// serverDomain is the name by which DNS gave the server's address.
+	// serverDomain is the name for which DNS gave the address of the server.
 	serverDomain string
-	// Of a DNS query.
+	// query and queryType are only for DNS.
 	query, queryType string
-	// Of the far end's network.
+	// networkName and networkTags are those of the remote end's network.
 	networkName string
 	networkTags []string
 }
@@ -39,14 +40,14 @@ func (s *Splitter) localDNS(r *record.DNS) *localRecord {
 	return &s.current
 }
 
-// findEnds finds the ends and what the table of networks says of the far one.
+// findEnds finds the local and the remote end, and the network of the remote end.
 func (s *Splitter) findEnds(v *localRecord) {
 	v.local, v.remote = v.direction.Ends(v.client, v.server)
 	v.networkName, v.networkTags = s.network(v.remote.Addr)
 }
 
-// remote names the far end, or returns "" if it has no name. One that looks like an address could pass
-// for the address of somebody else.
+// remoteName is the name of the remote end, "" if it has none. A name that looks like an address is not used: it could be
+// taken for the address of another host.
 func (v *localRecord) remoteName() string {
 	if v.networkName != "" {
 		return v.networkName

@@ -19,7 +19,7 @@ var (
 	interval = 30 * time.Second
 )
 
-// text is what a process may call itself.
+// text is a random name of a process.
 var text = rapid.OneOf(
 	rapid.SampledFrom([]string{"", "web", "Web", "WEB!", "db", "other", "n/a", "a,b:c", "x\nsocktally.flow.reset:9|c", "|#env:prod", "\xff\xfe", strings.Repeat("long", 100)}),
 	rapid.String(),
@@ -92,7 +92,7 @@ func (someNetworks) Lookup(a netip.Addr) (string, []string) {
 	return "", nil
 }
 
-// totals are the counts of records by the names of their metrics.
+// totals sums the counts of records by the names of their metrics.
 func totals(records []record.Flow) map[string]uint64 {
 	sums := map[string]uint64{}
 	for _, r := range records {
@@ -116,9 +116,9 @@ func totals(records []record.Flow) map[string]uint64 {
 	return sums
 }
 
-// TestSumsAndBudget holds, for any flows of several intervals, that the sums over all tags are those
-// of the records, that there are no more combinations than the budget allows, that no combination has
-// two values of one metric, and that every tag is one tag.
+// TestSumsAndBudget checks, for random flows of several intervals: the sums over all tags are the sums of the records,
+// there are no more combinations than the budget allows, no combination has two values of one metric, and each tag is
+// exactly one tag.
 func TestSumsAndBudget(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		names := tagNames.Draw(t, "tags")
@@ -142,7 +142,7 @@ func without(names, left []string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(left, name) })
 }
 
-// check holds samples to what their counts must sum up to. It changes sums.
+// check compares the samples with the expected sums. It changes sums.
 func check(t *rapid.T, samples []metric.Sample, sums map[string]uint64, names []string, budget int) {
 	contexts, seen := map[string]bool{}, map[string]bool{}
 	reported := -1.0
@@ -202,8 +202,8 @@ func checkTags(t *rapid.T, tags, names []string) {
 	}
 }
 
-// TestSteadyFlowsKeepTheirPlaces holds that flows whose bytes stay within a factor of two never take
-// turns, however many there are.
+// TestSteadyFlowsKeepTheirPlaces checks that flows keep their slots if their bytes change by less than a factor of two,
+// however many flows there are.
 func TestSteadyFlowsKeepTheirPlaces(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := slots{weights: map[string]uint64{}}

@@ -6,30 +6,31 @@ import (
 	"slices"
 )
 
-// places remembers which combinations keep their tags, so that those of about the same size do not
-// take turns:
+// slots decides which combinations keep their tags. Each of these has a slot; all others are summed in one. A combination
+// keeps its slot as long as possible, so that two combinations of about the same size do not alternate:
 //
-//   - A combination weighs what it did in this interval (bytes, or queries and answers), or half of what it weighed in the interval
-//     before, whichever is more.
-//   - Where more combinations want a place than there are, the heaviest get one. One that has a place
-//     counts double, so that a newcomer takes it over only with more than twice the weight.
-//   - A combination that has done nothing for so long that it weighs nothing gives its place up.
+//   - The weight of a combination is its amount in this interval (bytes, or queries and answers). If half of its weight in
+//     the previous interval is more, it is that.
+//   - If there are more combinations than slots, those with the highest rank get one. The rank is the weight or, for a
+//     combination that has a slot already, twice the weight. So a new combination needs more than twice the weight to
+//     replace an old one.
+//   - A combination that is idle for so long that its weight is 0 loses its slot.
 type slots struct {
 	weights map[string]uint64 // weight by key
 }
 
-// claim is a combination of this interval that wants a place.
+// candidate is a combination that may get a slot.
 type candidate struct {
 	key    string
-	amount uint64 // what it weighs by itself
-	index  int    // the caller's
+	amount uint64 // in this interval
+	index  int    // for the caller
 
 	weight, rank  uint64
 	hasSlot, idle bool
 }
 
-// assign gives n places away and returns the indices of the claims that got one, and of those that
-// did not. Whoever holds a place and claims none now may still keep it.
+// assign assigns n slots. It returns the indices of the candidates with a slot and of the rest. A combination that is
+// idle in this interval may keep its slot.
 func (p *slots) assign(candidates []candidate, n int) (placed, rest []int) {
 	slotted := 0
 	for i := range candidates {
@@ -65,7 +66,7 @@ func (p *slots) assign(candidates []candidate, n int) (placed, rest []int) {
 	return placed, rest
 }
 
-// appendIdle appends the holders that claim nothing in this interval and still have weight.
+// appendIdle appends the combinations that have a slot, are idle in this interval, and still have weight.
 func (p *slots) appendIdle(candidates []candidate) []candidate {
 	active := make(map[string]bool, len(p.weights))
 	for i := range candidates {

@@ -9,26 +9,26 @@ import (
 	"socktally/metric"
 )
 
-// onlyFlows and onlyDNS are the tags that only the metrics of flows, or only those of DNS, have.
+// onlyFlows are tags that only metrics of flows have, onlyDNS those that only metrics of DNS have.
 var (
 	onlyFlows = []string{"source", "server_domain"}
 	onlyDNS   = []string{"dns_query", "dns_qtype"}
 )
 
-// tag is how one member of SOCKTALLY_FLOW_TAGS is made of a view.
+// tag is how one tag of SOCKTALLY_FLOW_TAGS is made from a record.
 type tag struct {
 	key string
-	// text is a value that anybody may have written, "" if it is not known.
+	// text is the value as a string, "" if it is not known. It may have any characters.
 	text func(*localRecord) string
-	// addr is a value that is an address, for where there is no text.
+	// addr is the value as an address. It is used if there is no text.
 	addr func(*localRecord) netip.Addr
-	// number is a value that is one, 0 if it is not known.
+	// number is the value as a number, 0 if it is not known.
 	number func(*localRecord) uint32
-	// appendAll appends any number of whole tags, each after a comma.
+	// appendAll appends any number of tags, separated by commas.
 	appendAll func([]byte, *localRecord) []byte
 }
 
-// texts are the tags that are made of a string.
+// texts are the tags whose value is a string.
 var texts = map[string]func(*localRecord) string{
 	"direction":      func(v *localRecord) string { return string(v.direction) },
 	"protocol":       func(v *localRecord) string { return v.protocol },
@@ -50,15 +50,15 @@ var texts = map[string]func(*localRecord) string{
 	"dns_qtype":      func(v *localRecord) string { return v.queryType },
 }
 
-// addrs are the tags that are an address.
+// addrs are the tags whose value is an address.
 var addrs = map[string]func(*localRecord) netip.Addr{
-	"remote":    func(v *localRecord) netip.Addr { return v.remote.Addr }, // where it has no text
+	"remote":    func(v *localRecord) netip.Addr { return v.remote.Addr }, // if there is no text
 	"remote_ip": func(v *localRecord) netip.Addr { return v.remote.Addr },
 	"client_ip": func(v *localRecord) netip.Addr { return v.client.Addr },
 	"server_ip": func(v *localRecord) netip.Addr { return v.server.Addr },
 }
 
-// numbers are the tags that are a number.
+// numbers are the tags whose value is a number.
 var numbers = map[string]func(*localRecord) uint32{
 	"pid":         func(v *localRecord) uint32 { return v.local.Owner.PID },
 	"server_port": func(v *localRecord) uint32 { return uint32(v.server.Port) },
@@ -81,7 +81,7 @@ func newTag(name string) (tag, error) {
 	return t, nil
 }
 
-// appendKey appends the tags of a view with commas between.
+// appendKey appends the tags of a record, joined by commas.
 func appendKey(b []byte, tags []tag, v *localRecord) []byte {
 	for i := range tags {
 		t := &tags[i]
@@ -112,14 +112,14 @@ func (t *tag) append(b []byte, v *localRecord) []byte {
 	return metric.AppendTag(b, t.key, text)
 }
 
-// appendAddr does without the string that AppendTag would need.
+// appendAddr does the same as metric.AppendTag, without making a string.
 func appendAddr(b []byte, key string, addr netip.Addr) []byte {
 	if !addr.IsValid() {
 		return metric.AppendTag(b, key, "")
 	}
 	b = append(append(b, key...), ':')
 	b = addr.WithZone("").AppendTo(b)
-	for b[len(b)-1] == ':' { // no tag ends so; 2001:db8:: is told from 2001:db8::1 all the same
+	for b[len(b)-1] == ':' { // a tag must not end with a colon; the result is still unique for each address
 		b = b[:len(b)-1]
 	}
 	return b
@@ -135,7 +135,7 @@ func appendNetworkTags(b []byte, v *localRecord) []byte {
 	return b
 }
 
-// shared is the range of carriers' networks (RFC 6598), which is no more public than the private ones.
+// sharedAddressSpace is for carrier-grade NAT (RFC 6598). Like the private networks, it is not public.
 var sharedAddressSpace = netip.MustParsePrefix("100.64.0.0/10")
 
 func class(a netip.Addr) string {
@@ -154,7 +154,7 @@ func class(a netip.Addr) string {
 	return "public"
 }
 
-// processTag returns the first value that a process's DD_TAGS have for a key.
+// processTag returns the first value for a key in DD_TAGS of a process.
 func processTag(tags []string, key string) string {
 	for _, t := range tags {
 		if k, value, ok := strings.Cut(t, ":"); ok && strings.EqualFold(k, key) {
