@@ -14,11 +14,11 @@ import (
 	"socktally/internal/finding"
 )
 
-// patience bounds each attempt to reach a receiver.
+// probeTimeout is how long each attempt to reach a receiver may take.
 const probeTimeout = 5 * time.Second
 
-// Probe looks for a receiver at the address, as New has it, and sends nothing. A UDP receiver of this host is
-// looked for among the sockets of the process with the folder processDir in the proc file system.
+// Probe looks for a receiver at the address (see New) and sends nothing. A UDP receiver on this host is found in the list
+// of sockets below processDir, the folder of a process in /proc.
 func Probe(ctx context.Context, network, target, processDir string) finding.Finding {
 	p := probe{address: network + "://" + target, target: target}
 	if network == "udp" {
@@ -31,12 +31,12 @@ type probe struct {
 	address, target string
 }
 
-// says is what was found, in one sentence after the address.
+// finding makes a finding. text follows the address.
 func (p probe) finding(state finding.State, text, remedy string) finding.Finding {
 	return finding.Finding{Check: "receiver", State: state, Text: p.address + text, Remedy: remedy}
 }
 
-// socket connects to a unix socket of the kind that the network names, or of either.
+// socket connects to a unix socket. For the network "unix" it tries both kinds.
 func (p probe) socket(ctx context.Context, network string) finding.Finding {
 	kinds := map[string][]string{"unixgram": {"unixgram"}, "unixstream": {"unix"}, "unix": {"unixgram", "unix"}}[network]
 	err := fmt.Errorf("unknown network %q", network)
@@ -51,7 +51,7 @@ func (p probe) socket(ctx context.Context, network string) finding.Finding {
 	return p.finding(finding.Bad, fmt.Sprintf(": %v", err), "start the DogStatsD receiver, and let this user write to its socket")
 }
 
-// udp looks for a socket of this host at the receiver's address, as UDP itself does not answer.
+// udp looks for a UDP socket on this host at the receiver's address, because a UDP receiver does not answer.
 func (p probe) udp(ctx context.Context, processDir string) finding.Finding {
 	remote, err := resolve(ctx, p.target)
 	if err != nil {
@@ -79,7 +79,7 @@ func (p probe) udp(ctx context.Context, processDir string) finding.Finding {
 	return p.finding(finding.Bad, ": no socket of this host listens there", "start the DogStatsD receiver, or set DD_AGENT_HOST, DD_DOGSTATSD_URL or SOCKTALLY_FORWARD")
 }
 
-// udpSockets are those in the network namespace of a process.
+// udpSockets returns the UDP sockets in the network namespace of a process.
 func udpSockets(processDir string) ([]udpSocket, error) {
 	var open []udpSocket
 	for _, name := range []string{"net/udp", "net/udp6"} {
@@ -97,7 +97,7 @@ func udpSockets(processDir string) ([]udpSocket, error) {
 	return open, nil
 }
 
-// resolve returns the addresses that the sink may use: those of IPv4 if there are any.
+// resolve returns the addresses that the sink may use: only IPv4 addresses if there are any.
 func resolve(ctx context.Context, target string) ([]netip.AddrPort, error) {
 	host, port, err := net.SplitHostPort(target)
 	if err != nil {
@@ -123,7 +123,7 @@ func resolve(ctx context.Context, target string) ([]netip.AddrPort, error) {
 	return all, nil
 }
 
-// local says whether an address is one of this host.
+// isLocal says whether an address belongs to this host.
 func isLocal(a netip.Addr) bool {
 	if a.IsLoopback() {
 		return true
