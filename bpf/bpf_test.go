@@ -8,7 +8,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// What is copied between kernel and Go as memory has no holes: a hole in a key would hold anything.
+// Structures that kernel and Go share have no padding: the bytes of a padding in a key would be undefined.
 func TestSharedTypesHaveNoHoles(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
@@ -21,7 +21,7 @@ func TestSharedTypesHaveNoHoles(t *testing.T) {
 		{"handshake", FlowsHandshake{}, unsafe.Sizeof(FlowsHandshake{})},
 		{"visit", FlowsVisit{}, unsafe.Sizeof(FlowsVisit{})},
 		{"tuple", UdpTuple{}, unsafe.Sizeof(UdpTuple{})},
-		{"conversation", UdpConversation{}, unsafe.Sizeof(UdpConversation{})},
+		{"conversation", UdpConntrackEntry{}, unsafe.Sizeof(UdpConntrackEntry{})},
 		{"udp_socket", UdpUdpSocket{}, unsafe.Sizeof(UdpUdpSocket{})},
 		{"dns_packet", UdpDnsPacket{}, unsafe.Sizeof(UdpDnsPacket{})},
 	} {

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Dual MIT/GPL */
-/* Copies of DNS packets for user space, which reads what is in them. */
+/* DNS packets are copied to user space, which parses them. */
 #ifndef SOCKTALLY_DNS_H
 #define SOCKTALLY_DNS_H
 
 #define DNS_PORTS 4
-#define DNS_SHORT 128 /* most queries, and many answers, are no longer */
+#define DNS_SHORT 128 /* enough for most queries and many answers */
 #define DNS_LONG 512
-#define DNS_BULK 8192 /* of a segment of TCP, which may hold many messages */
-#define DNS_BULKS 8   /* copies of that size, of one segment */
+#define DNS_BULK 8192 /* for a TCP segment, which may hold many messages */
+#define DNS_BULKS 8   /* at most so many copies of that size from one segment */
 #define DNS_RING (2 << 20)
-#define DNS_WAKEUP (DNS_RING / 4) /* user space looks from time to time, and at once for so much */
+#define DNS_WAKEUP (DNS_RING / 4) /* so many unread bytes wake user space at once */
 
-/* One packet, followed by what of it was copied. */
+/* One packet. The copied part of its payload follows. */
 struct dns_packet {
 	__u8 comm[16];
 	__u64 time;
@@ -20,13 +20,13 @@ struct dns_packet {
 	__u64 start_id;
 	__u32 pid;
 	__u32 netns;
-	__u32 sequence; /* TCP's, of the first byte */
+	__u32 sequence; /* TCP: the sequence number of the first byte */
 	__u32 length;	/* of the payload */
 	__u16 size;	/* of the copy */
-	__u8 is_server; /* the socket is the server's */
+	__u8 is_server; /* this is the server's socket */
 	__u8 out;
 	__u8 is_tcp;
-	__u8 is_first; /* TCP's SYN: the payload begins after sequence */
+	__u8 is_first; /* TCP: the segment has SYN, so the payload begins at sequence + 1 */
 	__u8 pad[2];
 };
 
@@ -47,7 +47,7 @@ struct dns_bulk {
 
 const struct dns_packet *unused_dns_packet __attribute__((unused));
 
-/* Settings, written before load: ports in host byte order, 0 for none. */
+/* Set before load: ports in host byte order, 0 for an unused entry. */
 const volatile __u16 dns_ports[DNS_PORTS] = {};
 
 struct {
@@ -68,8 +68,8 @@ static __always_inline bool is_dns(const struct tuple *t)
 	return is_dns_port(t->remote_port) || is_dns_port(t->local_port);
 }
 
-/* Where the TCP header of a packet from or to a DNS server begins; 0 for all others, which leave by
- * their ports. Behind IPv6 extension headers it is not looked for. */
+/* The offset of the TCP header in a packet from or to a DNS port; 0 for all other packets. This does not
+ * parse IPv6 extension headers. */
 static __always_inline __u32 dns_segment_at(struct __sk_buff *skb)
 {
 	const __u8 *data = (void *)(unsigned long)skb->data;
@@ -105,9 +105,9 @@ static __always_inline __u64 wakeup(void)
 		to->packet = *p;                                                                   \
 		to->packet.time = bpf_ktime_get_ns();                                              \
 		to->packet.size = n;                                                               \
-		n -= !!n; /* a byte at least: the header has one */                                \
+		n -= !!n; /* always copy one byte or more: there is at least a header */           \
 		barrier_var(n);                                                                    \
-		n &= limit - 1; /* says nothing new but to the verifier; limits are powers of 2 */ \
+		n &= limit - 1; /* proves the bound to the verifier; limits are powers of 2 */     \
 		if (bpf_skb_load_bytes(skb, at, to->copy, n + 1)) {                                \
 			count_loss(LOSS_DNS);                                                            \
 			bpf_ringbuf_discard(to, BPF_RB_NO_WAKEUP);                                 \

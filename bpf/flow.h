@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Dual MIT/GPL */
-/* What all programs share: flows, the tables that they are added to, losses. */
+/* Shared by all programs: flows, flow tables and counters of losses. */
 #ifndef SOCKTALLY_FLOW_H
 #define SOCKTALLY_FLOW_H
 
@@ -10,8 +10,8 @@ enum role {
 	ROLE_SERVER = 2,
 };
 
-/* A flow: all connections, or all datagrams, that share owner, addresses and the server's port. A key
- * of which only role and peer_is_local are set is an overflow record. */
+/* A flow is all connections, or all datagrams, with the same owner, addresses and server port. If only role
+ * and peer_is_local are set, the key is that of an overflow record. */
 struct flow_key {
 	__u8 local[16]; /* IPv4 as ::ffff:a.b.c.d */
 	__u8 remote[16];
@@ -19,20 +19,21 @@ struct flow_key {
 	__u64 start_id; /* of the process: see start_id_of */
 	__u32 netns;
 	__u32 pid;
-	__u32 peer_pid; /* of a server whose client is on this host: the client's pid */
-	__u16 port;	/* the server's, host byte order */
+	__u32 peer_pid; /* for a server: the pid of its client, if that is on this host */
+	__u16 port;	/* the server's, in host byte order */
 	__u8 role;
 	__u8 peer_is_local;
 };
 
-/* What a flow did in one interval. UDP has the first four counts, its segments being datagrams. */
+/* The counters of a flow in one interval. UDP uses only sent, received, segs_out and segs_in; there,
+ * a segment is a datagram. */
 struct flow {
 	__u8 comm[16];
 	__u64 sent;
 	__u64 received;
 	__u64 segs_out;
 	__u64 segs_in;
-	__u64 rtt_sum; /* microseconds, over rtt_samples sockets */
+	__u64 rtt_sum; /* microseconds, the sum of rtt_samples values */
 	__u32 rtt_samples;
 	__u32 retransmits;
 	__u32 established;
@@ -49,20 +50,20 @@ struct flow {
 	__u32 pad;
 };
 
-/* What could not be counted, or not under its own key. */
+/* Why something was not counted, or not under its own key. */
 enum loss {
-	LOSS_STORAGE = 0,   /* the kernel refused storage for a socket */
-	LOSS_TABLE_FULL,    /* added to the overflow record */
-	LOSS_UNTRACKED,	    /* a connection closed that nobody had seen */
-	LOSS_UNCOUNTED,	    /* no table to add to: these counts are gone */
-	LOSS_DNS,	    /* no room to copy a DNS packet into */
-	LOSS_UNOWNED,	    /* a connection that nobody had seen begin: counted without an owner */
-	LOSS_PROCESS,	    /* no room to copy a process's environment into */
+	LOSS_STORAGE = 0,   /* no memory for the storage of a socket */
+	LOSS_TABLE_FULL,    /* the table is full: added to an overflow record */
+	LOSS_UNTRACKED,	    /* a connection without storage has closed: not counted */
+	LOSS_UNCOUNTED,	    /* there was no table: the counts are lost */
+	LOSS_DNS,	    /* no room in the ring buffer for a DNS packet */
+	LOSS_UNOWNED,	    /* the start of a connection was not seen: counted without an owner */
+	LOSS_PROCESS,	    /* no room in the ring buffer for a process */
 	LOSS_KINDS,
 };
 
-/* Settings, written before load. */
-const volatile __u32 only_netns = 0; /* 0: all */
+/* Set before load: the network namespace to count in, 0 for all. */
+const volatile __u32 only_netns = 0;
 
 struct flow_table {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -71,8 +72,8 @@ struct flow_table {
 	__type(value, struct flow);
 };
 
-/* Two tables take turns: one fills while user space empties the other. Putting the other one here
- * waits for every program that still uses the first, so that no count is lost between them. */
+/* A double buffer: the programs fill one table while user space empties the other. The update of this
+ * map returns only when no program uses the old table any more, so no count is lost in the exchange. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 1);
@@ -117,8 +118,9 @@ static __always_inline void map_ipv4(__u8 *to, __u32 from)
 	words[3] = from;
 }
 
-/* Loopback, and a host that speaks to itself by one address, say nothing about other namespaces. */
-static __always_inline bool addresses_are_private(const __u8 *here, const __u8 *there)
+/* Each network namespace has its own loopback addresses. A pair of equal addresses, too, may exist in several
+ * namespaces at once. */
+static __always_inline bool addresses_are_netns_local(const __u8 *here, const __u8 *there)
 {
 	const __u32 *a = (const __u32 *)here, *b = (const __u32 *)there;
 
@@ -154,7 +156,7 @@ static __always_inline void add(struct flow *flow, const struct flow *delta)
 	ADD(rto_recoveries);
 }
 
-/* What remains of a key says only who sent what. The table holds all such keys beforehand. */
+/* Only role and peer_is_local remain. The table has these keys from the start. */
 static __always_inline void make_overflow_key(struct flow_key *key)
 {
 	__u8 role = key->role, peer_is_local = key->peer_is_local;
@@ -164,7 +166,8 @@ static __always_inline void make_overflow_key(struct flow_key *key)
 	key->peer_is_local = peer_is_local;
 }
 
-/* Where the table is full, or too busy to insert into, an overflow record keeps the sums true. */
+/* If the insert fails, because the table is full or busy, the counts go to an overflow record. So the sums
+ * stay exact. */
 static __always_inline void add_to_flow(struct flow_key *key, const struct flow *delta)
 {
 	__u32 zero = 0;

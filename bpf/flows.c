@@ -1,13 +1,15 @@
 //go:build ignore
 // SPDX-License-Identifier: Dual MIT/GPL
 /*
- * Counts TCP flows from what the kernel counts anyway. Nothing runs for a send, a receive or a
- * packet: some programs run when a socket changes state, one walks the live sockets once an interval.
+ * Counts TCP flows. The kernel keeps counters in each socket; these programs read them. No program runs for
+ * a send, a receive or a packet. Some run when a socket changes its state. One walks over all open sockets
+ * once an interval.
  *
- * Exactness rests on one rule. A socket's counts are taken from it by differences to a baseline in
- * its storage, and a baseline is moved by exactly one atomic operation: the walk's compare-and-swap,
- * which moves it to the other slot, or the close's fetch-and-or, after which no walk can move it. So
- * whatever the order in which a walk and a close on another CPU meet, each count is taken once.
+ * Counts are exact because of one rule. The storage of a socket has a baseline: the counters that were
+ * added to a flow so far. Only the difference to the baseline is added. One atomic operation moves the
+ * baseline: a walk's compare-and-swap moves it to the other slot; a close's fetch-and-or marks it as closed,
+ * and after that no walk can move it. A walk and a close may run at the same time on two CPUs, in any order:
+ * each count is added once.
  */
 #include "kernel.h"
 
@@ -34,9 +36,9 @@ const enum loss *unused_loss __attribute__((unused));
 const enum role *unused_role __attribute__((unused));
 const enum seed_pass *unused_seed_pass __attribute__((unused));
 
-/* What socket_changed did last on a CPU. */
+/* The last change that socket_changed handled on a CPU. socket_changed_again skips it. */
 struct change {
-	__u64 sk; /* 0: nothing that its double need not do */
+	__u64 sk; /* 0: none */
 	__u32 state;
 	__u32 pad;
 };
@@ -46,13 +48,14 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct change);
-} latest_change SEC(".maps");
+} last_change SEC(".maps");
 
 /*
- * sk_err still holds why: the kernel sets it before the state. A reset that this end sends leaves it
- * alone, and one that comes when no process holds the socket any more ends nothing that anybody
- * waits for. A reset received when the peer's FIN was in already is an EPIPE. An attempt that its
- * process gave up failed by the last ICMP error, which the kernel was still trying to overcome.
+ * sk_err has the reason: the kernel sets it before it changes the state.
+ * - A reset that this end sends does not set sk_err.
+ * - A reset that arrives when no process has the socket open any more is not counted: nobody waits for it.
+ * - After the peer's FIN, a received reset sets EPIPE.
+ * - A process may give up while the kernel still sends SYNs. Then sk_err_soft has the last ICMP error.
  */
 static __always_inline void classify_ending(const struct sock *sk, int oldstate, struct flow *delta)
 {
@@ -78,14 +81,14 @@ static __always_inline void classify_ending(const struct sock *sk, int oldstate,
 	case ENETUNREACH:
 	case EHOSTDOWN:
 	case ENONET:
-	case EACCES: /* what ICMPv6 calls administratively prohibited */
+	case EACCES: /* ICMPv6: administratively prohibited */
 		delta->unreachable = 1;
 		break;
 	}
 }
 
-/* In process context: the current task owns the socket. A socket used for a second connection gets
- * new storage, so that a walk that still holds the old one can spoil nothing. */
+/* Runs in process context: the current task owns the socket. A socket can be used for a second connection.
+ * It then gets new storage, because a walk may still use the old one. */
 static __always_inline void track(struct sock *sk, __u8 role)
 {
 	struct tracked fresh = {};
@@ -103,9 +106,9 @@ static __always_inline void track(struct sock *sk, __u8 role)
 	note_netns(sk);
 }
 
-/* A socket that had no storage while it connected gets it late: its owner stays unknown, but its
- * counts are from its beginning. */
-static __always_inline struct tracked *storage_from_birth(struct sock *sk, int oldstate)
+/* If a socket has no storage when it is established, it gets it now. Its owner stays unknown. Its counts are
+ * complete, because the baseline is zero. */
+static __always_inline struct tracked *get_or_create_storage(struct sock *sk, int oldstate)
 {
 	struct tracked *t =
 		bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
@@ -120,10 +123,10 @@ static __always_inline struct tracked *storage_from_birth(struct sock *sk, int o
 	return t;
 }
 
-/* Runs where a packet made the change: the current task is anybody. */
+/* A packet caused this change, so the current task may be any process. */
 static __always_inline void establish(struct sock *sk, struct tcp_sock *tp, int oldstate)
 {
-	struct tracked *t = storage_from_birth(sk, oldstate);
+	struct tracked *t = get_or_create_storage(sk, oldstate);
 
 	if (!t || t->origin)
 		return;
@@ -141,7 +144,7 @@ static __always_inline void count_close(struct sock *sk, struct tcp_sock *tp, in
 	__u32 baseline;
 
 	if (oldstate == TCP_SYN_SENT)
-		t = storage_from_birth(sk, oldstate);
+		t = get_or_create_storage(sk, oldstate);
 	else
 		t = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	if (!t) {
@@ -161,7 +164,7 @@ static __always_inline void count_close(struct sock *sk, struct tcp_sock *tp, in
 	add_to_flow(&key, &delta);
 }
 
-/* In process context, and so never in the way of itself. */
+/* Always runs in process context. So an interrupt cannot need this program while it runs on the same CPU. */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(socket_opened, struct sock *sk, int oldstate, int newstate)
 {
@@ -173,8 +176,8 @@ int BPF_PROG(socket_opened, struct sock *sk, int oldstate, int newstate)
 	return 0;
 }
 
-/* Whether a change is one that counts, and of a socket that counts. */
-static __always_inline struct tcp_sock *concerned(struct sock *sk, int oldstate, int newstate)
+/* The TCP socket, if it is in scope and the change opens or closes a connection; else NULL. */
+static __always_inline struct tcp_sock *counted_socket(struct sock *sk, int oldstate, int newstate)
 {
 	if (newstate != TCP_CLOSE && !is_connecting(oldstate))
 		return NULL;
@@ -183,8 +186,8 @@ static __always_inline struct tcp_sock *concerned(struct sock *sk, int oldstate,
 	return in_scope(sk) ? bpf_skc_to_tcp_sock(sk) : NULL;
 }
 
-static __always_inline void change(struct sock *sk, struct tcp_sock *tp, int oldstate, int newstate,
-				   bool again)
+static __always_inline void handle_change(struct sock *sk, struct tcp_sock *tp, int oldstate, int newstate,
+					  bool again)
 {
 	if (newstate == TCP_CLOSE)
 		count_close(sk, tp, oldstate, again);
@@ -193,22 +196,24 @@ static __always_inline void change(struct sock *sk, struct tcp_sock *tp, int old
 }
 
 /*
- * The kernel runs a tracing program once at a time on a CPU: what happens in an interrupt of it is not
- * shown to it. So there are two, one after the other. An interrupt of the one is shown to the other, and
- * what both are shown is done once: mostly because the first says what it has done, and else because
- * doing it again changes nothing.
+ * The kernel does not run a tracing program on a CPU where the same program is running already. So an
+ * interrupt can change the state of a socket unseen, if it comes while socket_changed runs. Therefore a second
+ * program, socket_changed_again, is attached to the same tracepoint. The kernel runs it after the first. One of
+ * the two sees the change in the interrupt. Most changes are seen by both. last_change tells the second one
+ * what the first one has handled. If last_change has another socket already, the change is handled twice, which
+ * does no harm.
  */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(socket_changed, struct sock *sk, int oldstate, int newstate)
 {
-	struct tcp_sock *tp = concerned(sk, oldstate, newstate);
+	struct tcp_sock *tp = counted_socket(sk, oldstate, newstate);
 	__u32 zero = 0;
 	struct change *latest;
 
 	if (!tp)
 		return 0;
-	change(sk, tp, oldstate, newstate, 0);
-	latest = bpf_map_lookup_elem(&latest_change, &zero);
+	handle_change(sk, tp, oldstate, newstate, 0);
+	latest = bpf_map_lookup_elem(&last_change, &zero);
 	if (latest) {
 		latest->sk = (__u64)sk;
 		latest->state = newstate;
@@ -225,18 +230,18 @@ int BPF_PROG(socket_changed_again, struct sock *sk, int oldstate, int newstate)
 
 	if (newstate != TCP_CLOSE && !is_connecting(oldstate))
 		return 0;
-	latest = bpf_map_lookup_elem(&latest_change, &zero);
+	latest = bpf_map_lookup_elem(&last_change, &zero);
 	if (latest && latest->sk == (__u64)sk && latest->state == (__u32)newstate) {
 		latest->sk = 0;
 		return 0;
 	}
-	tp = concerned(sk, oldstate, newstate);
+	tp = counted_socket(sk, oldstate, newstate);
 	if (tp)
-		change(sk, tp, oldstate, newstate, 1);
+		handle_change(sk, tp, oldstate, newstate, 1);
 	return 0;
 }
 
-/* Every TCP socket that has storage, in every network namespace. */
+/* Visits every TCP socket that has storage, in all network namespaces. */
 SEC("iter/bpf_sk_storage_map")
 int walk_storage(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
@@ -248,8 +253,8 @@ int walk_storage(struct bpf_iter__bpf_sk_storage_map *ctx)
 	return 0;
 }
 
-/* Every TCP socket that a process holds open, whatever its network namespace. The kernel shows a
- * table of files once, however many threads share it. */
+/* Visits every TCP socket that a process has open, in all network namespaces. If threads share a table of
+ * files, the kernel shows that table once. */
 SEC("iter/task_file")
 int walk_files(struct bpf_iter__task_file *ctx)
 {
@@ -269,7 +274,7 @@ int walk_files(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
-/* Every TCP socket of the reader's network namespace, also those that no process holds. */
+/* Visits every TCP socket in the reader's network namespace, also those that no process has open. */
 SEC("iter/tcp")
 int walk_tcp(struct bpf_iter__tcp *ctx)
 {
@@ -284,7 +289,7 @@ int walk_tcp(struct bpf_iter__tcp *ctx)
 	return 0;
 }
 
-/* Every socket that a process holds open, with its owner, whatever its network namespace. */
+/* Visits every socket that a process has open, in all network namespaces, and notes the owner. */
 SEC("iter/task_file")
 int seed_files(struct bpf_iter__task_file *ctx)
 {
@@ -304,8 +309,8 @@ int seed_files(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
-/* Every TCP socket of the reader's network namespace, also those that no process holds: not yet
- * accepted, or already given up. */
+/* Visits every TCP socket in the reader's network namespace. Some are open in no process: those that are not
+ * accepted yet, and those that a process has closed but the kernel has not. */
 SEC("iter/tcp")
 int seed_tcp(struct bpf_iter__tcp *ctx)
 {
@@ -319,13 +324,13 @@ int seed_tcp(struct bpf_iter__tcp *ctx)
 	tp = bpf_skc_to_tcp_sock(common);
 	if (!tp)
 		return 0;
-	find_holder(tp, &owner);
+	find_mptcp_owner(tp, &owner);
 	seed((struct sock *)tp, NULL, &owner);
 	return 0;
 }
 
-/* The one socket that user space asks for, where the kernel allows no iterator. It is never attached:
- * user space runs it. */
+/* Visits the one socket that user space asks for. It is used where the kernel allows no iterator. It is not
+ * attached: user space runs it by BPF_PROG_RUN. */
 SEC("cgroup_skb/egress")
 int visit_socket(struct __sk_buff *skb)
 {

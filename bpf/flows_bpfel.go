@@ -94,7 +94,7 @@ type FlowsProcess struct {
 	Size    uint32
 	Total   uint32
 	Pad     uint32
-	Groups  [4][96]uint8
+	Cgroups [4][96]uint8
 }
 
 type FlowsProcessId struct {
@@ -172,12 +172,12 @@ type FlowsVisit struct {
 const (
 	FlowsMapFlows               = "flows"
 	FlowsMapHandshakes          = "handshakes"
-	FlowsMapHolders             = "holders"
-	FlowsMapKnownProcesses      = "known_processes"
-	FlowsMapLatestChange        = "latest_change"
+	FlowsMapLastChange          = "last_change"
 	FlowsMapListeners           = "listeners"
 	FlowsMapLosses              = "losses"
+	FlowsMapMptcpOwners         = "mptcp_owners"
 	FlowsMapProcesses           = "processes"
+	FlowsMapReportedProcesses   = "reported_processes"
 	FlowsMapSockets             = "sockets"
 	FlowsProgSeedFiles          = "seed_files"
 	FlowsProgSeedTcp            = "seed_tcp"
@@ -189,11 +189,11 @@ const (
 	FlowsProgWalkStorage        = "walk_storage"
 	FlowsProgWalkTcp            = "walk_tcp"
 	FlowsVarCountsRtos          = "counts_rtos"
+	FlowsVarCurrentNetns        = "current_netns"
 	FlowsVarOnlyNetns           = "only_netns"
-	FlowsVarOwnNetns            = "own_netns"
+	FlowsVarReportProcesses     = "report_processes"
 	FlowsVarSeeding             = "seeding"
-	FlowsVarSeenElsewhere       = "seen_elsewhere"
-	FlowsVarTellProcesses       = "tell_processes"
+	FlowsVarSeenOtherNetns      = "seen_other_netns"
 	FlowsVarUnusedFlow          = "unused_flow"
 	FlowsVarUnusedFlowKey       = "unused_flow_key"
 	FlowsVarUnusedLoss          = "unused_loss"
@@ -261,35 +261,35 @@ type FlowsProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowsMapSpecs struct {
-	Flows          *ebpf.MapSpec `ebpf:"flows"`
-	Handshakes     *ebpf.MapSpec `ebpf:"handshakes"`
-	Holders        *ebpf.MapSpec `ebpf:"holders"`
-	KnownProcesses *ebpf.MapSpec `ebpf:"known_processes"`
-	LatestChange   *ebpf.MapSpec `ebpf:"latest_change"`
-	Listeners      *ebpf.MapSpec `ebpf:"listeners"`
-	Losses         *ebpf.MapSpec `ebpf:"losses"`
-	Processes      *ebpf.MapSpec `ebpf:"processes"`
-	Sockets        *ebpf.MapSpec `ebpf:"sockets"`
+	Flows             *ebpf.MapSpec `ebpf:"flows"`
+	Handshakes        *ebpf.MapSpec `ebpf:"handshakes"`
+	LastChange        *ebpf.MapSpec `ebpf:"last_change"`
+	Listeners         *ebpf.MapSpec `ebpf:"listeners"`
+	Losses            *ebpf.MapSpec `ebpf:"losses"`
+	MptcpOwners       *ebpf.MapSpec `ebpf:"mptcp_owners"`
+	Processes         *ebpf.MapSpec `ebpf:"processes"`
+	ReportedProcesses *ebpf.MapSpec `ebpf:"reported_processes"`
+	Sockets           *ebpf.MapSpec `ebpf:"sockets"`
 }
 
 // FlowsVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowsVariableSpecs struct {
-	CountsRtos     *ebpf.VariableSpec `ebpf:"counts_rtos"`
-	OnlyNetns      *ebpf.VariableSpec `ebpf:"only_netns"`
-	OwnNetns       *ebpf.VariableSpec `ebpf:"own_netns"`
-	Seeding        *ebpf.VariableSpec `ebpf:"seeding"`
-	SeenElsewhere  *ebpf.VariableSpec `ebpf:"seen_elsewhere"`
-	TellProcesses  *ebpf.VariableSpec `ebpf:"tell_processes"`
-	UnusedFlow     *ebpf.VariableSpec `ebpf:"unused_flow"`
-	UnusedFlowKey  *ebpf.VariableSpec `ebpf:"unused_flow_key"`
-	UnusedLoss     *ebpf.VariableSpec `ebpf:"unused_loss"`
-	UnusedProcess  *ebpf.VariableSpec `ebpf:"unused_process"`
-	UnusedRole     *ebpf.VariableSpec `ebpf:"unused_role"`
-	UnusedSeedPass *ebpf.VariableSpec `ebpf:"unused_seed_pass"`
-	WalkNumber     *ebpf.VariableSpec `ebpf:"walk_number"`
-	Wanted         *ebpf.VariableSpec `ebpf:"wanted"`
+	CountsRtos      *ebpf.VariableSpec `ebpf:"counts_rtos"`
+	CurrentNetns    *ebpf.VariableSpec `ebpf:"current_netns"`
+	OnlyNetns       *ebpf.VariableSpec `ebpf:"only_netns"`
+	ReportProcesses *ebpf.VariableSpec `ebpf:"report_processes"`
+	Seeding         *ebpf.VariableSpec `ebpf:"seeding"`
+	SeenOtherNetns  *ebpf.VariableSpec `ebpf:"seen_other_netns"`
+	UnusedFlow      *ebpf.VariableSpec `ebpf:"unused_flow"`
+	UnusedFlowKey   *ebpf.VariableSpec `ebpf:"unused_flow_key"`
+	UnusedLoss      *ebpf.VariableSpec `ebpf:"unused_loss"`
+	UnusedProcess   *ebpf.VariableSpec `ebpf:"unused_process"`
+	UnusedRole      *ebpf.VariableSpec `ebpf:"unused_role"`
+	UnusedSeedPass  *ebpf.VariableSpec `ebpf:"unused_seed_pass"`
+	WalkNumber      *ebpf.VariableSpec `ebpf:"walk_number"`
+	Wanted          *ebpf.VariableSpec `ebpf:"wanted"`
 }
 
 // FlowsObjects contains all objects after they have been loaded into the kernel.
@@ -312,27 +312,27 @@ func (o *FlowsObjects) Close() error {
 //
 // It can be passed to LoadFlowsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowsMaps struct {
-	Flows          *ebpf.Map `ebpf:"flows"`
-	Handshakes     *ebpf.Map `ebpf:"handshakes"`
-	Holders        *ebpf.Map `ebpf:"holders"`
-	KnownProcesses *ebpf.Map `ebpf:"known_processes"`
-	LatestChange   *ebpf.Map `ebpf:"latest_change"`
-	Listeners      *ebpf.Map `ebpf:"listeners"`
-	Losses         *ebpf.Map `ebpf:"losses"`
-	Processes      *ebpf.Map `ebpf:"processes"`
-	Sockets        *ebpf.Map `ebpf:"sockets"`
+	Flows             *ebpf.Map `ebpf:"flows"`
+	Handshakes        *ebpf.Map `ebpf:"handshakes"`
+	LastChange        *ebpf.Map `ebpf:"last_change"`
+	Listeners         *ebpf.Map `ebpf:"listeners"`
+	Losses            *ebpf.Map `ebpf:"losses"`
+	MptcpOwners       *ebpf.Map `ebpf:"mptcp_owners"`
+	Processes         *ebpf.Map `ebpf:"processes"`
+	ReportedProcesses *ebpf.Map `ebpf:"reported_processes"`
+	Sockets           *ebpf.Map `ebpf:"sockets"`
 }
 
 func (m *FlowsMaps) Close() error {
 	return _FlowsClose(
 		m.Flows,
 		m.Handshakes,
-		m.Holders,
-		m.KnownProcesses,
-		m.LatestChange,
+		m.LastChange,
 		m.Listeners,
 		m.Losses,
+		m.MptcpOwners,
 		m.Processes,
+		m.ReportedProcesses,
 		m.Sockets,
 	)
 }
@@ -341,20 +341,20 @@ func (m *FlowsMaps) Close() error {
 //
 // It can be passed to LoadFlowsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowsVariables struct {
-	CountsRtos     *ebpf.Variable `ebpf:"counts_rtos"`
-	OnlyNetns      *ebpf.Variable `ebpf:"only_netns"`
-	OwnNetns       *ebpf.Variable `ebpf:"own_netns"`
-	Seeding        *ebpf.Variable `ebpf:"seeding"`
-	SeenElsewhere  *ebpf.Variable `ebpf:"seen_elsewhere"`
-	TellProcesses  *ebpf.Variable `ebpf:"tell_processes"`
-	UnusedFlow     *ebpf.Variable `ebpf:"unused_flow"`
-	UnusedFlowKey  *ebpf.Variable `ebpf:"unused_flow_key"`
-	UnusedLoss     *ebpf.Variable `ebpf:"unused_loss"`
-	UnusedProcess  *ebpf.Variable `ebpf:"unused_process"`
-	UnusedRole     *ebpf.Variable `ebpf:"unused_role"`
-	UnusedSeedPass *ebpf.Variable `ebpf:"unused_seed_pass"`
-	WalkNumber     *ebpf.Variable `ebpf:"walk_number"`
-	Wanted         *ebpf.Variable `ebpf:"wanted"`
+	CountsRtos      *ebpf.Variable `ebpf:"counts_rtos"`
+	CurrentNetns    *ebpf.Variable `ebpf:"current_netns"`
+	OnlyNetns       *ebpf.Variable `ebpf:"only_netns"`
+	ReportProcesses *ebpf.Variable `ebpf:"report_processes"`
+	Seeding         *ebpf.Variable `ebpf:"seeding"`
+	SeenOtherNetns  *ebpf.Variable `ebpf:"seen_other_netns"`
+	UnusedFlow      *ebpf.Variable `ebpf:"unused_flow"`
+	UnusedFlowKey   *ebpf.Variable `ebpf:"unused_flow_key"`
+	UnusedLoss      *ebpf.Variable `ebpf:"unused_loss"`
+	UnusedProcess   *ebpf.Variable `ebpf:"unused_process"`
+	UnusedRole      *ebpf.Variable `ebpf:"unused_role"`
+	UnusedSeedPass  *ebpf.Variable `ebpf:"unused_seed_pass"`
+	WalkNumber      *ebpf.Variable `ebpf:"walk_number"`
+	Wanted          *ebpf.Variable `ebpf:"wanted"`
 }
 
 // FlowsPrograms contains all programs after they have been loaded into the kernel.

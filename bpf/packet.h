@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Dual MIT/GPL */
-/* A packet as the programs on cgroups see it, from the IP header on, and its socket. */
+/* Packets and their sockets in programs on cgroups. Such a packet begins with the IP header. */
 #ifndef SOCKTALLY_PACKET_H
 #define SOCKTALLY_PACKET_H
 
-/* Kernel ABI, from linux/bpf.h, as far as it is read. */
+/* Kernel ABI from linux/bpf.h: only what is read here. */
 struct bpf_sock {
 	__u32 bound_dev_if;
 	__u32 family;
@@ -54,7 +54,7 @@ enum {
 #define IPV6_HEADER 40
 #define UDP_HEADER 8
 #define TCP_HEADER 20
-#define IPV6_EXTENSIONS 4 /* headers between IPv6's and UDP's that are looked behind */
+#define IPV6_EXTENSIONS 4 /* at most so many extension headers are parsed */
 
 struct ports {
 	__be16 source;
@@ -65,7 +65,7 @@ struct tcp_header {
 	struct ports ports;
 	__be32 sequence;
 	__be32 acknowledged;
-	__u8 words; /* of the header, in the upper half */
+	__u8 words; /* upper 4 bits: the length of the header in 32-bit words */
 	__u8 flags;
 	__u8 unread[6];
 };
@@ -74,14 +74,14 @@ struct tcp_header {
 
 struct extension {
 	__u8 next;
-	__u8 length; /* in units of 8 bytes, the first not counted */
+	__u8 length; /* in units of 8 bytes, without the first 8 bytes */
 };
 
-/* Addresses and ports as the socket sees them: of this end and of the other. */
+/* The addresses and ports of a socket. */
 struct tuple {
 	__u8 local[16];
 	__u8 remote[16];
-	__u32 netns; /* only for addresses that mean another host in another namespace */
+	__u32 netns; /* 0, unless the addresses are local to a network namespace */
 	__u16 local_port;
 	__u16 remote_port;
 };
@@ -114,7 +114,7 @@ static __always_inline __u8 protocol_of(struct __sk_buff *skb)
 	return data[0] >> 4 == 4 ? data[9] : data[6];
 }
 
-/* Where the UDP header begins; 0 if there is none. */
+/* The offset of the UDP header; 0 if there is none. */
 static __always_inline __u32 udp_header_at(struct __sk_buff *skb)
 {
 	const __u8 *data = (void *)(unsigned long)skb->data;
@@ -163,8 +163,8 @@ static __always_inline bool packet_tuple(struct __sk_buff *skb, __u32 at, bool o
 	return 1;
 }
 
-/* A connected socket knows its two ends itself. What translates addresses on this host changes them
- * in the packets that leave, and not in those that come back. */
+/* A connected socket knows its addresses. NAT on this host may have changed those in outgoing packets, so the
+ * addresses of the socket are better. */
 static __always_inline bool socket_tuple(const struct bpf_sock *sk, struct tuple *t)
 {
 	__u32 *local = (__u32 *)t->local, *remote = (__u32 *)t->remote;
@@ -176,7 +176,7 @@ static __always_inline bool socket_tuple(const struct bpf_sock *sk, struct tuple
 	if (sk->family == AF_INET) {
 		map_ipv4(t->local, sk->src_ip4);
 		map_ipv4(t->remote, sk->dst_ip4);
-		barrier(); /* else both loads become one, by a pointer, which the verifier refuses */
+		barrier(); /* the compiler would merge the loads in a way that the verifier refuses */
 		return 1;
 	}
 	local[0] = sk->src_ip6[0];
@@ -190,7 +190,7 @@ static __always_inline bool socket_tuple(const struct bpf_sock *sk, struct tuple
 	return 1;
 }
 
-/* One buffer may hold many datagrams of one size, the last perhaps shorter (UDP_SEGMENT, UDP_GRO). */
+/* One buffer may hold many datagrams of one size (UDP_SEGMENT, UDP_GRO). The last one may be shorter. */
 static __always_inline __u32 datagrams(const struct __sk_buff *skb, __u32 payload)
 {
 	if (skb->gso_segs)

@@ -1,31 +1,31 @@
 /* SPDX-License-Identifier: Dual MIT/GPL */
 /*
- * Processes: which one owns a socket, and what it says of itself. The first time that a process is
- * met, its environment and the names of its cgroups are copied for user space, because it
- * may be gone before anybody could read them in /proc. After that it costs one look into a table.
+ * The process that owns a socket. When a process is seen for the first time, its environment and the names of
+ * its cgroups are copied to user space: it may have ended before user space could read /proc. After that,
+ * only a map lookup is needed for it.
  */
 #ifndef SOCKTALLY_PROCESS_H
 #define SOCKTALLY_PROCESS_H
 
-#define GROUPS 4
-#define GROUP_NAME 96 /* with NUL; container engines need 83 */
+#define CGROUP_LEVELS 4
+#define CGROUP_NAME_SIZE 96 /* with the final NUL; the names of container engines need 83 */
 #define PROCESS_RING (1 << 20)
 #define PROCESS_WAKEUP (PROCESS_RING / 4)
 
-/* Most environments are short; those of Kubernetes name every service. */
+/* Most environments are short. In Kubernetes they may be long, because they name every service. */
 #define ENVIRONMENT_SHORT (2 << 10)
 #define ENVIRONMENT_LONG (16 << 10)
 #define ENVIRONMENT_LONGEST (64 << 10)
 
-/* One process, followed by what of its environment was copied. */
+/* One process. The copied part of its environment follows. */
 struct process {
 	__u64 start_id;
-	__u64 cgroup; /* whose names follow; 0: those of version 1 do, as version 2 has none */
+	__u64 cgroup; /* id of the cgroup v2; 0 if the names below are of cgroup v1 */
 	__u32 pid;
 	__u32 size;  /* of the copy */
 	__u32 total; /* of the environment */
 	__u32 pad;
-	__u8 groups[GROUPS][GROUP_NAME]; /* the cgroup, the one around it, and so on */
+	__u8 cgroups[CGROUP_LEVELS][CGROUP_NAME_SIZE]; /* names: the cgroup, then its parent, and so on */
 };
 
 struct process_short {
@@ -49,8 +49,8 @@ struct process_id {
 	__u32 pad;
 };
 
-/* Setting, written before load: 0 where the kernel has no ring buffer for them. */
-const volatile __u8 tell_processes = 1;
+/* Set before load: 0 where there is no ring buffer. */
+const volatile __u8 report_processes = 1;
 
 const struct process *unused_process __attribute__((unused));
 
@@ -59,16 +59,16 @@ struct {
 	__uint(max_entries, PROCESS_RING);
 } processes SEC(".maps");
 
-/* Those that user space has been told of. One that falls out of it is told of again. */
+/* Processes that were reported already. One that the LRU removes is reported again. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);
 	__type(key, struct process_id);
 	__type(value, __u8);
-} known_processes SEC(".maps");
+} reported_processes SEC(".maps");
 
-/* Tells the processes apart that have had one pid, and what one was before it executed another
- * program: the start, in units of 2^20 ns since boot, above the number of executions. */
+/* A pid can be reused, and a process can execute another program; each has another id. The upper bits are the
+ * start time, in units of 2^20 ns since boot. The lower 24 bits are the number of executions. */
 static __always_inline __u64 start_id_of(const struct task_struct *task)
 {
 	return task->group_leader->start_boottime >> 20 << 24 | (task->self_exec_id & 0xffffff);
@@ -81,9 +81,9 @@ static __always_inline struct kernfs_node *parent_of(struct kernfs_node *node)
 	return BPF_CORE_READ(node, parent);
 }
 
-/* Where version 2 has only its root, cgroups may be of version 1: there, engines put a
- * container under every controller. */
-static __always_inline struct kernfs_node *group_of(struct task_struct *task, __u64 *id)
+/* The cgroup v2 of a task or, if that is the root, its cgroup v1 under the controller pids. Where cgroup v1 is
+ * in use, container engines put a container under every controller. */
+static __always_inline struct kernfs_node *cgroup_of(struct task_struct *task, __u64 *id)
 {
 	struct css_set *set = task->cgroups;
 	struct kernfs_node *node = set->dfl_cgrp->kn;
@@ -108,18 +108,18 @@ static __attribute__((noinline)) void describe_process(struct process *to, struc
 	to->start_id = start_id_of(task);
 	to->pid = task->tgid;
 	to->pad = 0;
-	node = group_of(task, &cgroup);
+	node = cgroup_of(task, &cgroup);
 	to->cgroup = cgroup;
-	for (int i = 0; i < GROUPS; i++) {
-		to->groups[i][0] = 0;
+	for (int i = 0; i < CGROUP_LEVELS; i++) {
+		to->cgroups[i][0] = 0;
 		if (!node)
 			continue;
-		bpf_probe_read_kernel_str(to->groups[i], GROUP_NAME, BPF_CORE_READ(node, name));
+		bpf_probe_read_kernel_str(to->cgroups[i], CGROUP_NAME_SIZE, BPF_CORE_READ(node, name));
 		node = parent_of(node);
 	}
 }
 
-/* User space is woken to read in /proc what could not be copied, while the process lives. */
+/* If not all was copied, user space is woken at once: it can read /proc as long as the process lives. */
 static __always_inline __u64 process_wakeup(bool whole)
 {
 	if (whole && bpf_ringbuf_query(&processes, BPF_RB_AVAIL_DATA) < PROCESS_WAKEUP)
@@ -127,8 +127,8 @@ static __always_inline __u64 process_wakeup(bool whole)
 	return BPF_RB_FORCE_WAKEUP;
 }
 
-/* Another task's memory cannot be read from here, nor a page that has been swapped out. */
-#define TELL(type, limit)                                                                          \
+/* A program can read the memory of the current task only, and no page that is swapped out. */
+#define REPORT(type, limit)                                                                          \
 	do {                                                                                       \
 		struct type *to = bpf_ringbuf_reserve(&processes, sizeof(*to), 0);                 \
 		if (!to) {                                                                         \
@@ -139,7 +139,7 @@ static __always_inline __u64 process_wakeup(bool whole)
 		__u32 size = total < limit ? total : limit;                                        \
 		__u32 n = size - !!size;                                                           \
 		barrier_var(n);                                                                    \
-		n &= limit - 1; /* says nothing new but to the verifier; limits are powers of 2 */ \
+		n &= limit - 1; /* proves the bound to the verifier; limits are powers of 2 */     \
 		if (!is_current || bpf_probe_read_user(to->environment, n + 1, (void *)start))     \
 			size = 0;                                                                  \
 		to->process.size = size;                                                           \
@@ -147,7 +147,7 @@ static __always_inline __u64 process_wakeup(bool whole)
 		bpf_ringbuf_submit(to, process_wakeup(size == total));                             \
 	} while (0)
 
-static __attribute__((noinline)) void tell_process(struct task_struct *task, __u64 start_id)
+static __attribute__((noinline)) void report_process(struct task_struct *task, __u64 start_id)
 {
 	struct process_id id = {.start_id = start_id, .pid = task->tgid};
 	unsigned long start, length;
@@ -155,22 +155,22 @@ static __attribute__((noinline)) void tell_process(struct task_struct *task, __u
 	__u32 total;
 	__u8 yes = 1;
 
-	if (!tell_processes || bpf_map_lookup_elem(&known_processes, &id))
+	if (!report_processes || bpf_map_lookup_elem(&reported_processes, &id))
 		return;
-	start = BPF_CORE_READ(task, mm, env_start); /* 0 of a thread of the kernel */
+	start = BPF_CORE_READ(task, mm, env_start); /* 0 for a kernel thread */
 	length = BPF_CORE_READ(task, mm, env_end) - start;
 	total = length < ~0U ? length : ~0U;
 	is_current = bpf_get_current_pid_tgid() >> 32 == id.pid;
 	if (!is_current || total <= ENVIRONMENT_SHORT)
-		TELL(process_short, ENVIRONMENT_SHORT);
+		REPORT(process_short, ENVIRONMENT_SHORT);
 	else if (total <= ENVIRONMENT_LONG)
-		TELL(process_long, ENVIRONMENT_LONG);
+		REPORT(process_long, ENVIRONMENT_LONG);
 	else
-		TELL(process_longest, ENVIRONMENT_LONGEST);
-	bpf_map_update_elem(&known_processes, &id, &yes, BPF_ANY);
+		REPORT(process_longest, ENVIRONMENT_LONGEST);
+	bpf_map_update_elem(&reported_processes, &id, &yes, BPF_ANY);
 }
 
-/* The process's name is its first thread's: threads are often renamed. */
+/* The name is that of the first thread, because programs often rename the others. */
 static __always_inline void set_owner(__u8 *comm, __u64 *cgroup, __u64 *start_id, __u32 *pid,
 				struct task_struct *task)
 {
@@ -178,7 +178,7 @@ static __always_inline void set_owner(__u8 *comm, __u64 *cgroup, __u64 *start_id
 	*start_id = start_id_of(task);
 	*cgroup = task->cgroups->dfl_cgrp->kn->id;
 	bpf_probe_read_kernel(comm, 16, task->group_leader->comm);
-	tell_process(task, *start_id);
+	report_process(task, *start_id);
 }
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Dual MIT/GPL */
-/* Sockets that are older than the programs: what they did so far is not counted. */
+/* Sockets that are older than the programs. Only what they do from now on is counted. */
 #ifndef SOCKTALLY_SEED_H
 #define SOCKTALLY_SEED_H
 
@@ -8,7 +8,7 @@ struct listening {
 	__u32 port;
 };
 
-/* Written by user space while it seeds the sockets that are older than the programs. */
+/* Written by user space. It runs the seeding programs once for each pass. */
 enum seed_pass {
 	SEED_LISTENERS = 0,
 	SEED_CONNECTIONS,
@@ -17,7 +17,7 @@ enum seed_pass {
 };
 volatile __u32 seeding = SEED_LISTENERS;
 
-/* Read by user space after seeding: whether this kernel has the fields of 6.7. */
+/* Read by user space after seeding: whether this kernel has the fields that Linux 6.7 added. */
 volatile __u32 counts_rtos;
 
 static __always_inline void note_kernel(void)
@@ -33,14 +33,15 @@ struct {
 	__type(value, __u8);
 } listeners SEC(".maps");
 
-/* While seeding: the owners of TCP sockets that work for an MPTCP one, which alone has a file. */
+/* Used while seeding. An MPTCP socket has a file; the TCP socket below it has none. This map has the owner of
+ * such a TCP socket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 8192);
-	__type(key, __u64); /* address of the TCP socket */
+	__type(key, __u64); /* kernel address of the TCP socket */
 	__type(value, struct tracked);
-} holders SEC(".maps");
+} mptcp_owners SEC(".maps");
 
 static __always_inline __u8 seeded_role(const struct sock *sk, const struct tcp_sock *tp, int state)
 {
@@ -50,14 +51,15 @@ static __always_inline __u8 seeded_role(const struct sock *sk, const struct tcp_
 		return ROLE_SERVER;
 	if (state == TCP_SYN_SENT)
 		return ROLE_CLIENT;
-	/* Who listens on the other side, if here, is known; else the lower port is the server's. */
+	/* If the remote port is listened on in this namespace, the peer is the server. Else the lower port
+	 * is taken for the server's. */
 	l.port = bpf_ntohs(sk->__sk_common.skc_dport);
 	if (bpf_map_lookup_elem(&listeners, &l) || l.port < local_port(tp))
 		return ROLE_CLIENT;
 	return ROLE_SERVER;
 }
 
-/* The counts so far are the baseline: history is not news. */
+/* The counters so far become the baseline, so they are not counted. */
 static __always_inline void seed_connection(struct sock *sk, struct tcp_sock *tp,
 					    struct tracked *fresh, int state)
 {
@@ -72,8 +74,8 @@ static __always_inline void seed_connection(struct sock *sk, struct tcp_sock *tp
 		match_peer(tp, t);
 }
 
-/* owner has only the fields of a process, or none yet where there is a task, and becomes the socket's
- * storage. */
+/* If there is a task, it is the owner. Else owner has the fields of the owner, or zeros if nobody is known.
+ * owner becomes the storage of the socket. */
 static __always_inline void seed(struct sock *sk, struct task_struct *task, struct tracked *owner)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
@@ -109,7 +111,7 @@ static __always_inline void seed(struct sock *sk, struct task_struct *task, stru
 	bpf_sk_storage_get(&sockets, sk, owner, BPF_SK_STORAGE_GET_F_CREATE);
 }
 
-/* Go's servers listen by MPTCP unless told otherwise: such a socket is no TCP socket, but leads one. */
+/* Servers written in Go listen by MPTCP by default. Such a socket is no TCP socket, but has one below it. */
 static __always_inline void note_mptcp(struct sock *sk, struct task_struct *task)
 {
 	struct mptcp_sock *leader = (struct mptcp_sock *)sk;
@@ -121,13 +123,13 @@ static __always_inline void note_mptcp(struct sock *sk, struct task_struct *task
 	set_owner(held.comm, &held.cgroup, &held.start_id, &held.pid, task);
 	bpf_probe_read_kernel(&first, sizeof(first), &leader->first);
 	if (first)
-		bpf_map_update_elem(&holders, &first, &held, BPF_NOEXIST);
+		bpf_map_update_elem(&mptcp_owners, &first, &held, BPF_NOEXIST);
 }
 
-static __always_inline void find_holder(const struct tcp_sock *tp, struct tracked *owner)
+static __always_inline void find_mptcp_owner(const struct tcp_sock *tp, struct tracked *owner)
 {
 	__u64 address = (unsigned long)tp;
-	const struct tracked *held = bpf_map_lookup_elem(&holders, &address);
+	const struct tracked *held = bpf_map_lookup_elem(&mptcp_owners, &address);
 
 	if (held)
 		*owner = *held;

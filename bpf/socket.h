@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Dual MIT/GPL */
-/* Reading a socket: who owns it, which flow it belongs to, and what the kernel counted for it. */
+/* Reads a TCP socket: the key of its flow, its handshake and its counters. */
 #ifndef SOCKTALLY_SOCKET_H
 #define SOCKTALLY_SOCKET_H
 
-/* A client that has just been established: its server, if on this host, is next. */
+/* A client whose connection was just established. If its server is on this host, it follows soon. */
 struct handshake {
 	__u8 client[16];
 	__u8 server[16];
-	__u32 netns; /* only for addresses that mean another host in another namespace */
+	__u32 netns; /* 0, unless the addresses are local to a network namespace */
 	__u16 client_port;
 	__u16 server_port;
 };
@@ -29,7 +29,7 @@ static __always_inline void copy_ipv6(__u8 *to, const struct in6_addr *from)
 	words[3] = from->in6_u.u6_addr32[3];
 }
 
-/* An IPv6 socket that speaks IPv4 holds mapped addresses already. */
+/* An IPv6 socket with an IPv4 peer has IPv4-mapped IPv6 addresses already. */
 static __always_inline void addresses(const struct sock *sk, __u8 *local, __u8 *remote)
 {
 	const struct sock_common *common = &sk->__sk_common;
@@ -76,11 +76,11 @@ static __always_inline void handshake_of(struct tcp_sock *tp, __u8 role, struct 
 		h->client_port = bpf_ntohs(sk->__sk_common.skc_dport);
 		h->server_port = local_port(tp);
 	}
-	h->netns = addresses_are_private(h->client, h->server) ? netns_of(sk) : 0;
+	h->netns = addresses_are_netns_local(h->client, h->server) ? netns_of(sk) : 0;
 }
 
-/* A client is established before its server is: it answers the SYN-ACK, which the server awaits. So
- * a server that finds its client here knows that both ends are on this host. */
+/* In the three-way handshake, the client is established before the server. So if a server finds its client in
+ * the map, both ends are on this host. */
 static __always_inline void match_peer(struct tcp_sock *tp, struct tracked *t)
 {
 	struct handshake h = {};
@@ -103,7 +103,7 @@ static __always_inline bool is_connecting(int state)
 	return state == TCP_SYN_SENT || state == TCP_SYN_RECV;
 }
 
-/* What a connection's sequence numbers start from, once it is established. */
+/* For an established connection: bytes_acked less snd_una, in 32 bits. It does not change any more. */
 static __always_inline __u64 origin_of(const struct tcp_sock *tp)
 {
 	return ORIGIN_ESTABLISHED | ((__u32)tp->bytes_acked - tp->snd_una);
@@ -116,12 +116,15 @@ static __always_inline bool fin_is_queued(int state)
 }
 
 /*
- * The application's bytes that were put on the wire at least once.
+ * How many bytes of the application were sent, each counted once.
  *
- * bytes_sent less bytes_retrans would say so too, but counts a segment that the host's own queue or
- * filter dropped once more each time it is tried. bytes_acked is exact, but lacks what is in flight,
- * which a reset leaves there for ever. So: all sequence space up to snd_nxt, widened to 64 bits by
- * bytes_acked, less the SYN (which bytes_acked holds only for the end that connected) and the FIN.
+ * tcp_sock has no such counter:
+ * - bytes_sent less bytes_retrans is too large if a queue or a filter on this host drops a segment. The
+ *   kernel then counts it as sent at each try.
+ * - bytes_acked is too small: it lacks what is in flight. After a reset that is never acknowledged.
+ *
+ * So this takes all sequence numbers up to SND.NXT. bytes_acked gives the upper 32 bits. The SYN and the FIN
+ * take one number each and are subtracted. bytes_acked includes the SYN only at the client.
  */
 static __always_inline __u64 bytes_sent(const struct tcp_sock *tp, const struct tracked *t,
 					__u32 una_offset, int state)
@@ -137,8 +140,8 @@ static __always_inline __u64 bytes_sent(const struct tcp_sock *tp, const struct 
 	return sent;
 }
 
-/* What changes whenever anything changes: nothing happens to a connection without a segment. These
- * fields share few cache lines, and for most sockets of a walk they are all that is read. */
+/* If these counters have not changed, no other counter has: nothing happens to a connection without a segment.
+ * They are in few cache lines. For most sockets a walk reads only these. */
 static __always_inline void read_traffic(struct tcp_sock *tp, const struct tracked *t, int state,
 					 struct counts *c)
 {
@@ -146,7 +149,7 @@ static __always_inline void read_traffic(struct tcp_sock *tp, const struct track
 
 	c->established = !!(origin & ORIGIN_ESTABLISHED);
 	c->sent = c->established ? bytes_sent(tp, t, origin, state) : 0;
-	/* bytes_received counts the peer's FIN as a byte. */
+	/* The kernel counts the peer's FIN as one byte. */
 	c->received = tp->bytes_received;
 	if (tp->inet_conn.icsk_inet.sk.__sk_common.skc_flags & SOCK_DONE_BIT)
 		c->received--;
@@ -154,7 +157,7 @@ static __always_inline void read_traffic(struct tcp_sock *tp, const struct track
 	c->segs_in = tp->segs_in;
 }
 
-static __always_inline void read_trouble(struct tcp_sock *tp, struct counts *c)
+static __always_inline void read_congestion(struct tcp_sock *tp, struct counts *c)
 {
 	c->retransmits = tp->total_retrans;
 	c->delivered_ce = tp->delivered_ce;
@@ -169,7 +172,7 @@ static __always_inline void read_counts(struct tcp_sock *tp, const struct tracke
 					struct counts *c)
 {
 	read_traffic(tp, t, state, c);
-	read_trouble(tp, c);
+	read_congestion(tp, c);
 }
 
 #endif

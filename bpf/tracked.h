@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Dual MIT/GPL */
-/* What is kept for each TCP socket. */
+/* The storage of each TCP socket. */
 #ifndef SOCKTALLY_TRACKED_H
 #define SOCKTALLY_TRACKED_H
 
-/* What the kernel has counted for one socket, at one moment. */
+/* The kernel's counters of one socket at one moment. */
 struct counts {
 	__u64 sent;
 	__u64 received;
@@ -18,24 +18,24 @@ struct counts {
 	__u32 established;
 };
 
-/* One socket's storage. A listener's is copied into each child that it accepts. */
+/* The storage of one socket. The kernel copies a listener's storage to each connection that it accepts. */
 struct tracked {
 	__u8 comm[16];
 	__u64 cgroup;
 	__u64 start_id;
 	__u32 pid;
 	__u32 peer_pid;
-	/* 0 until established; then ORIGIN_ESTABLISHED and, below it, the low half of bytes_acked less
-	 * snd_una, the same for as long as the connection lives. In one word, so that a walk sees both or none. */
+	/* 0 until established. Then ORIGIN_ESTABLISHED and, in the lower 32 bits, bytes_acked less snd_una:
+	 * see origin_of. Both are in one word, so that a walk sees both or none. */
 	volatile __u64 origin;
 	__u32 baseline; /* BASELINE_ bits */
 	__u8 role;
 	__u8 peer_is_local;
 	__u8 seeded;
 	__u8 pad;
-	__u32 walked; /* walk_number of the last walk that may meet a socket twice */
+	__u32 walked; /* walk_number of the last walk that visited this socket */
 	__u32 pad2;
-	struct counts base[2]; /* what has been tallied; bit BASELINE_SLOT of baseline says which is valid */
+	struct counts base[2]; /* what was added to flows; bit BASELINE_SLOT of baseline is the valid index */
 };
 
 #define ORIGIN_ESTABLISHED (1ULL << 32)

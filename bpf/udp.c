@@ -1,9 +1,10 @@
 //go:build ignore
 // SPDX-License-Identifier: Dual MIT/GPL
 /*
- * Counts UDP flows. The kernel keeps no counts for a UDP socket, so two programs on the root of the
- * cgroup v2 hierarchy look at every packet that leaves or enters a socket of this host, and pass
- * over all that is neither UDP nor DNS by its first bytes. A third notes the owner of each new UDP socket.
+ * Counts UDP flows. The kernel keeps no counters for a UDP socket. So two programs at the root of the
+ * cgroup v2 hierarchy see every packet that a socket of this host sends or receives. A packet that is neither
+ * UDP nor DNS is recognised by its headers and costs little. A third program notes the owner of each
+ * new UDP socket.
  */
 #include "kernel.h"
 
@@ -19,21 +20,23 @@
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
-/* One socket's storage. */
+/* The storage of one socket. */
 struct udp_socket {
 	__u8 comm[16];
 	__u64 cgroup;
 	__u64 start_id;
 	__u32 pid;
 	__u32 netns;
-	__u32 older; /* than the programs */
+	__u32 older; /* the socket is older than the programs */
 	__u32 pad;
 };
 
-/* What one end makes of the datagrams to and from one other address and port: who sent first, and whether both are here. */
-struct conversation {
+/* One entry of the connection tracking. As in conntrack, the original direction is that of the first datagram:
+ * the end that sent it is the client. The tuple is as the socket has it: its own address is the local one.
+ * If both ends are on this host there are two entries, and the tuple of each is the reply tuple of the other. */
+struct conntrack_entry {
 	__u32 pid;
-	__u32 peer_pid; /* of a server whose client is on this host: the client's pid */
+	__u32 peer_pid; /* for a server: the pid of its client, if that is on this host */
 	__u8 role;
 	__u8 peer_is_local;
 	__u8 pad[2];
@@ -43,7 +46,7 @@ struct conversation {
 const struct flow_key *unused_flow_key __attribute__((unused));
 const struct flow *unused_flow __attribute__((unused));
 const struct tuple *unused_tuple __attribute__((unused));
-const struct conversation *unused_conversation __attribute__((unused));
+const struct conntrack_entry *unused_conntrack_entry __attribute__((unused));
 const struct udp_socket *unused_udp_socket __attribute__((unused));
 
 struct {
@@ -57,15 +60,15 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1); /* set by the loader */
 	__type(key, struct tuple);
-	__type(value, struct conversation);
-} conversations SEC(".maps");
+	__type(value, struct conntrack_entry);
+} udp_conntrack SEC(".maps");
 
-/* Written by user space: whether udp_socket_made is refused. A socket of which nothing is known is then as
- * likely to be new. */
-volatile __u32 makers_unseen;
+/* Written by user space: 1 if udp_socket_made could not be loaded or attached. Then a socket without storage
+ * need not be older than the programs. */
+volatile __u32 no_sock_create;
 
-/* What these programs see as a bpf_sock is a struct sock, but the verifier lets them read the rest of
- * it only by its address, and the address only as a copy. */
+/* In these programs a struct bpf_sock is really a struct sock. The verifier allows no access to its other
+ * fields by that pointer. So the pointer is copied, and the fields are read by bpf_probe_read_kernel. */
 static __always_inline __u32 netns_by_address(const struct bpf_sock *sk)
 {
 	struct sock *from = NULL;
@@ -76,12 +79,12 @@ static __always_inline __u32 netns_by_address(const struct bpf_sock *sk)
 	return BPF_CORE_READ(from, __sk_common.skc_net.net, ns.inum);
 }
 
-static __always_inline bool elsewhere(__u32 netns)
+static __always_inline bool out_of_scope(__u32 netns)
 {
 	return only_netns && netns != only_netns;
 }
 
-/* In process context: the current task makes the socket. */
+/* Runs in process context: the current task makes the socket. */
 SEC("cgroup/sock_create")
 int udp_socket_made(struct bpf_sock *sk)
 {
@@ -90,7 +93,7 @@ int udp_socket_made(struct bpf_sock *sk)
 	if (sk->protocol != IPPROTO_UDP || sk->type != SOCK_DGRAM)
 		return 1;
 	fresh.netns = netns_by_address(sk);
-	if (elsewhere(fresh.netns))
+	if (out_of_scope(fresh.netns))
 		return 1;
 	set_owner(fresh.comm, &fresh.cgroup, &fresh.start_id, &fresh.pid, bpf_get_current_task_btf());
 	if (!bpf_sk_storage_get(&udp_sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE))
@@ -98,8 +101,8 @@ int udp_socket_made(struct bpf_sock *sk)
 	return 1;
 }
 
-/* A socket of which nothing is known is older than the programs and was in no process's hands when
- * they began, or was refused its storage: it is counted without an owner. */
+/* A socket without storage is counted without an owner. Either it is older than the programs and was open in no
+ * process when they started, or the kernel had no memory for its storage. */
 static __always_inline void find_owner(struct bpf_sock *sk, struct udp_socket *s)
 {
 	struct udp_socket *known = bpf_sk_storage_get(&udp_sockets, sk, NULL, 0);
@@ -109,12 +112,12 @@ static __always_inline void find_owner(struct bpf_sock *sk, struct udp_socket *s
 		return;
 	}
 	s->netns = netns_by_address(sk);
-	s->older = !makers_unseen;
-	if (!elsewhere(s->netns) && !bpf_sk_storage_get(&udp_sockets, sk, s, BPF_SK_STORAGE_GET_F_CREATE))
+	s->older = !no_sock_create;
+	if (!out_of_scope(s->netns) && !bpf_sk_storage_get(&udp_sockets, sk, s, BPF_SK_STORAGE_GET_F_CREATE))
 		count_loss(LOSS_STORAGE);
 }
 
-static __always_inline __u8 who_began(const struct udp_socket *s, const struct tuple *t, bool out)
+static __always_inline __u8 initial_role(const struct udp_socket *s, const struct tuple *t, bool out)
 {
 	if (s->older && t->local_port != t->remote_port)
 		return t->local_port < t->remote_port ? ROLE_SERVER : ROLE_CLIENT;
@@ -122,43 +125,44 @@ static __always_inline __u8 who_began(const struct udp_socket *s, const struct t
 }
 
 /*
- * Who sent first is the client. It does so before anybody receives, and so leaves what a server on
- * this host finds: both ends of one conversation are known to be here, and are one flow.
+ * The end that sends first is the client. A datagram is sent before it is received. So if the client is on this
+ * host, its entry exists when the server receives: the server finds it under the reply tuple, and both ends
+ * become one flow.
  */
-static __always_inline void find_conversation(const struct udp_socket *s, const struct tuple *t, bool out,
-				 struct conversation *c)
+static __always_inline void find_conntrack(const struct udp_socket *s, const struct tuple *t, bool out,
+				 struct conntrack_entry *c)
 {
-	struct conversation *known = bpf_map_lookup_elem(&conversations, t);
-	struct tuple reverse = {};
+	struct conntrack_entry *known = bpf_map_lookup_elem(&udp_conntrack, t);
+	struct tuple reply = {};
 
 	if (known) {
 		*c = *known;
 		return;
 	}
-	copy_words(reverse.local, t->remote);
-	copy_words(reverse.remote, t->local);
-	reverse.netns = t->netns;
-	reverse.local_port = t->remote_port;
-	reverse.remote_port = t->local_port;
-	known = bpf_map_lookup_elem(&conversations, &reverse);
+	copy_words(reply.local, t->remote);
+	copy_words(reply.remote, t->local);
+	reply.netns = t->netns;
+	reply.local_port = t->remote_port;
+	reply.remote_port = t->local_port;
+	known = bpf_map_lookup_elem(&udp_conntrack, &reply);
 	c->pid = s->pid;
 	if (!known) {
-		c->role = who_began(s, t, out);
+		c->role = initial_role(s, t, out);
 	} else if (known->role == ROLE_CLIENT) {
 		c->role = ROLE_SERVER;
 		c->peer_is_local = 1;
 		c->peer_pid = known->pid;
 	} else {
-		/* A server older than the programs was the first that they saw speak. */
+		/* The server is older than the programs, and they saw a datagram of the server first. */
 		c->role = ROLE_CLIENT;
 		known->peer_pid = s->pid;
 		known->peer_is_local = 1;
 	}
-	bpf_map_update_elem(&conversations, t, c, BPF_ANY);
+	bpf_map_update_elem(&udp_conntrack, t, c, BPF_ANY);
 }
 
-/* A socket that speaks to itself would count each datagram twice. */
-static __always_inline bool is_own_echo(const struct tuple *t, bool out)
+/* If a socket sends to itself, each datagram would be counted twice. */
+static __always_inline bool is_received_from_self(const struct tuple *t, bool out)
 {
 	const __u32 *a = (const __u32 *)t->local, *b = (const __u32 *)t->remote;
 
@@ -166,10 +170,10 @@ static __always_inline bool is_own_echo(const struct tuple *t, bool out)
 	       a[2] == b[2] && a[3] == b[3];
 }
 
-/* Not inlined: what it needs on the stack is not made ready for a packet that is not UDP. */
+/* Not inlined, so that packets other than UDP do not pay for clearing its variables on the stack. */
 static __attribute__((noinline)) int count(struct __sk_buff *skb, __u32 udp_at, bool out)
 {
-	struct conversation c = {};
+	struct conntrack_entry c = {};
 	struct udp_socket s = {};
 	struct flow_key key = {};
 	struct flow delta = {};
@@ -181,18 +185,18 @@ static __attribute__((noinline)) int count(struct __sk_buff *skb, __u32 udp_at, 
 		return 1;
 	sk = bpf_sk_fullsock(sk);
 	if (!sk || sk->protocol != IPPROTO_UDP || sk->type != SOCK_DGRAM)
-		return 1; /* a raw socket, which sees or makes UDP packets that are not its own */
+		return 1; /* a raw socket can send and receive UDP packets too; they are not counted */
 	find_owner(sk, &s);
-	if (elsewhere(s.netns))
+	if (out_of_scope(s.netns))
 		return 1;
 	if (!packet_tuple(skb, udp_at, out, &t))
 		return 1;
 	socket_tuple(sk, &t);
-	if (addresses_are_private(t.local, t.remote))
+	if (addresses_are_netns_local(t.local, t.remote))
 		t.netns = s.netns;
-	if (is_own_echo(&t, out))
+	if (is_received_from_self(&t, out))
 		return 1;
-	find_conversation(&s, &t, out, &c);
+	find_conntrack(&s, &t, out, &c);
 
 	copy_words(key.local, t.local);
 	copy_words(key.remote, t.remote);
@@ -205,7 +209,7 @@ static __attribute__((noinline)) int count(struct __sk_buff *skb, __u32 udp_at, 
 	key.role = c.role;
 	key.peer_is_local = c.peer_is_local;
 	__builtin_memcpy(delta.comm, s.comm, sizeof(delta.comm));
-	/* The length in the UDP header is that of one datagram where one buffer holds many. */
+	/* The length in the UDP header is not used: one buffer may hold many datagrams. */
 	payload = skb->len - udp_at - UDP_HEADER;
 	if (out) {
 		delta.sent = payload;
@@ -214,7 +218,7 @@ static __attribute__((noinline)) int count(struct __sk_buff *skb, __u32 udp_at, 
 		delta.received = payload;
 		delta.segs_in = datagrams(skb, payload);
 	}
-	/* Where both ends are here the client's socket has shown the packet already. */
+	/* If both ends are on this host, the packet was copied at the client's socket already. */
 	if (is_dns(&t) && payload && !(c.role == ROLE_SERVER && c.peer_is_local)) {
 		struct dns_packet packet = {
 			.tuple = t, .cgroup = s.cgroup, .start_id = s.start_id, .pid = s.pid, .netns = s.netns,
@@ -227,9 +231,9 @@ static __attribute__((noinline)) int count(struct __sk_buff *skb, __u32 udp_at, 
 	return 1;
 }
 
-/* A segment of DNS over TCP. Both ends of a connection show it, if both are here: by its sequence
- * number user space knows it again. A socket of which nothing is known, as where the kernel allows only
- * these programs, has no owner, and the end with the port of DNS is the server. */
+/* Copies a segment of DNS over TCP. If both ends are on this host, both copy it; user space recognises the second
+ * copy by its sequence number. A socket without storage has no owner, and the end with the DNS port is the
+ * server. So it is for all sockets where the kernel allows only the programs in this file. */
 static __attribute__((noinline)) int copy_segment(struct __sk_buff *skb, __u32 tcp_at, bool out)
 {
 	struct dns_packet packet = {};
@@ -253,9 +257,9 @@ static __attribute__((noinline)) int copy_segment(struct __sk_buff *skb, __u32 t
 		return 1;
 	socket_tuple(sk, &packet.tuple);
 	packet.netns = netns_by_address(sk);
-	if (elsewhere(packet.netns))
+	if (out_of_scope(packet.netns))
 		return 1;
-	if (addresses_are_private(packet.tuple.local, packet.tuple.remote))
+	if (addresses_are_netns_local(packet.tuple.local, packet.tuple.remote))
 		packet.tuple.netns = packet.netns;
 	packet.sequence = bpf_ntohl(header.sequence);
 	packet.out = out;
@@ -311,7 +315,7 @@ int packet_received(struct __sk_buff *skb)
 	return classify_packet(skb, 0);
 }
 
-/* Every UDP socket that a process holds open, with its owner, whatever its network namespace. */
+/* Visits every UDP socket that a process has open, in all network namespaces, and notes the owner. */
 SEC("iter/task_file")
 int seed_udp_files(struct bpf_iter__task_file *ctx)
 {

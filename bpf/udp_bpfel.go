@@ -13,7 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type UdpConversation struct {
+type UdpConntrackEntry struct {
 	_           structs.HostLayout
 	Pid         uint32
 	PeerPid     uint32
@@ -103,29 +103,29 @@ type UdpUdpSocket struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	UdpMapConversations      = "conversations"
-	UdpMapDnsPackets         = "dns_packets"
-	UdpMapFlows              = "flows"
-	UdpMapKnownProcesses     = "known_processes"
-	UdpMapLosses             = "losses"
-	UdpMapProcesses          = "processes"
-	UdpMapSockets            = "sockets"
-	UdpMapUdpSockets         = "udp_sockets"
-	UdpProgPacketReceived    = "packet_received"
-	UdpProgPacketSent        = "packet_sent"
-	UdpProgSeedUdpFiles      = "seed_udp_files"
-	UdpProgUdpSocketMade     = "udp_socket_made"
-	UdpVarDnsPorts           = "dns_ports"
-	UdpVarMakersUnseen       = "makers_unseen"
-	UdpVarOnlyNetns          = "only_netns"
-	UdpVarTellProcesses      = "tell_processes"
-	UdpVarUnusedConversation = "unused_conversation"
-	UdpVarUnusedDnsPacket    = "unused_dns_packet"
-	UdpVarUnusedFlow         = "unused_flow"
-	UdpVarUnusedFlowKey      = "unused_flow_key"
-	UdpVarUnusedProcess      = "unused_process"
-	UdpVarUnusedTuple        = "unused_tuple"
-	UdpVarUnusedUdpSocket    = "unused_udp_socket"
+	UdpMapDnsPackets           = "dns_packets"
+	UdpMapFlows                = "flows"
+	UdpMapLosses               = "losses"
+	UdpMapProcesses            = "processes"
+	UdpMapReportedProcesses    = "reported_processes"
+	UdpMapSockets              = "sockets"
+	UdpMapUdpConntrack         = "udp_conntrack"
+	UdpMapUdpSockets           = "udp_sockets"
+	UdpProgPacketReceived      = "packet_received"
+	UdpProgPacketSent          = "packet_sent"
+	UdpProgSeedUdpFiles        = "seed_udp_files"
+	UdpProgUdpSocketMade       = "udp_socket_made"
+	UdpVarDnsPorts             = "dns_ports"
+	UdpVarNoSockCreate         = "no_sock_create"
+	UdpVarOnlyNetns            = "only_netns"
+	UdpVarReportProcesses      = "report_processes"
+	UdpVarUnusedConntrackEntry = "unused_conntrack_entry"
+	UdpVarUnusedDnsPacket      = "unused_dns_packet"
+	UdpVarUnusedFlow           = "unused_flow"
+	UdpVarUnusedFlowKey        = "unused_flow_key"
+	UdpVarUnusedProcess        = "unused_process"
+	UdpVarUnusedTuple          = "unused_tuple"
+	UdpVarUnusedUdpSocket      = "unused_udp_socket"
 )
 
 // LoadUdp returns the embedded CollectionSpec for Udp.
@@ -180,31 +180,31 @@ type UdpProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type UdpMapSpecs struct {
-	Conversations  *ebpf.MapSpec `ebpf:"conversations"`
-	DnsPackets     *ebpf.MapSpec `ebpf:"dns_packets"`
-	Flows          *ebpf.MapSpec `ebpf:"flows"`
-	KnownProcesses *ebpf.MapSpec `ebpf:"known_processes"`
-	Losses         *ebpf.MapSpec `ebpf:"losses"`
-	Processes      *ebpf.MapSpec `ebpf:"processes"`
-	Sockets        *ebpf.MapSpec `ebpf:"sockets"`
-	UdpSockets     *ebpf.MapSpec `ebpf:"udp_sockets"`
+	DnsPackets        *ebpf.MapSpec `ebpf:"dns_packets"`
+	Flows             *ebpf.MapSpec `ebpf:"flows"`
+	Losses            *ebpf.MapSpec `ebpf:"losses"`
+	Processes         *ebpf.MapSpec `ebpf:"processes"`
+	ReportedProcesses *ebpf.MapSpec `ebpf:"reported_processes"`
+	Sockets           *ebpf.MapSpec `ebpf:"sockets"`
+	UdpConntrack      *ebpf.MapSpec `ebpf:"udp_conntrack"`
+	UdpSockets        *ebpf.MapSpec `ebpf:"udp_sockets"`
 }
 
 // UdpVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type UdpVariableSpecs struct {
-	DnsPorts           *ebpf.VariableSpec `ebpf:"dns_ports"`
-	MakersUnseen       *ebpf.VariableSpec `ebpf:"makers_unseen"`
-	OnlyNetns          *ebpf.VariableSpec `ebpf:"only_netns"`
-	TellProcesses      *ebpf.VariableSpec `ebpf:"tell_processes"`
-	UnusedConversation *ebpf.VariableSpec `ebpf:"unused_conversation"`
-	UnusedDnsPacket    *ebpf.VariableSpec `ebpf:"unused_dns_packet"`
-	UnusedFlow         *ebpf.VariableSpec `ebpf:"unused_flow"`
-	UnusedFlowKey      *ebpf.VariableSpec `ebpf:"unused_flow_key"`
-	UnusedProcess      *ebpf.VariableSpec `ebpf:"unused_process"`
-	UnusedTuple        *ebpf.VariableSpec `ebpf:"unused_tuple"`
-	UnusedUdpSocket    *ebpf.VariableSpec `ebpf:"unused_udp_socket"`
+	DnsPorts             *ebpf.VariableSpec `ebpf:"dns_ports"`
+	NoSockCreate         *ebpf.VariableSpec `ebpf:"no_sock_create"`
+	OnlyNetns            *ebpf.VariableSpec `ebpf:"only_netns"`
+	ReportProcesses      *ebpf.VariableSpec `ebpf:"report_processes"`
+	UnusedConntrackEntry *ebpf.VariableSpec `ebpf:"unused_conntrack_entry"`
+	UnusedDnsPacket      *ebpf.VariableSpec `ebpf:"unused_dns_packet"`
+	UnusedFlow           *ebpf.VariableSpec `ebpf:"unused_flow"`
+	UnusedFlowKey        *ebpf.VariableSpec `ebpf:"unused_flow_key"`
+	UnusedProcess        *ebpf.VariableSpec `ebpf:"unused_process"`
+	UnusedTuple          *ebpf.VariableSpec `ebpf:"unused_tuple"`
+	UnusedUdpSocket      *ebpf.VariableSpec `ebpf:"unused_udp_socket"`
 }
 
 // UdpObjects contains all objects after they have been loaded into the kernel.
@@ -227,25 +227,25 @@ func (o *UdpObjects) Close() error {
 //
 // It can be passed to LoadUdpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type UdpMaps struct {
-	Conversations  *ebpf.Map `ebpf:"conversations"`
-	DnsPackets     *ebpf.Map `ebpf:"dns_packets"`
-	Flows          *ebpf.Map `ebpf:"flows"`
-	KnownProcesses *ebpf.Map `ebpf:"known_processes"`
-	Losses         *ebpf.Map `ebpf:"losses"`
-	Processes      *ebpf.Map `ebpf:"processes"`
-	Sockets        *ebpf.Map `ebpf:"sockets"`
-	UdpSockets     *ebpf.Map `ebpf:"udp_sockets"`
+	DnsPackets        *ebpf.Map `ebpf:"dns_packets"`
+	Flows             *ebpf.Map `ebpf:"flows"`
+	Losses            *ebpf.Map `ebpf:"losses"`
+	Processes         *ebpf.Map `ebpf:"processes"`
+	ReportedProcesses *ebpf.Map `ebpf:"reported_processes"`
+	Sockets           *ebpf.Map `ebpf:"sockets"`
+	UdpConntrack      *ebpf.Map `ebpf:"udp_conntrack"`
+	UdpSockets        *ebpf.Map `ebpf:"udp_sockets"`
 }
 
 func (m *UdpMaps) Close() error {
 	return _UdpClose(
-		m.Conversations,
 		m.DnsPackets,
 		m.Flows,
-		m.KnownProcesses,
 		m.Losses,
 		m.Processes,
+		m.ReportedProcesses,
 		m.Sockets,
+		m.UdpConntrack,
 		m.UdpSockets,
 	)
 }
@@ -254,17 +254,17 @@ func (m *UdpMaps) Close() error {
 //
 // It can be passed to LoadUdpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type UdpVariables struct {
-	DnsPorts           *ebpf.Variable `ebpf:"dns_ports"`
-	MakersUnseen       *ebpf.Variable `ebpf:"makers_unseen"`
-	OnlyNetns          *ebpf.Variable `ebpf:"only_netns"`
-	TellProcesses      *ebpf.Variable `ebpf:"tell_processes"`
-	UnusedConversation *ebpf.Variable `ebpf:"unused_conversation"`
-	UnusedDnsPacket    *ebpf.Variable `ebpf:"unused_dns_packet"`
-	UnusedFlow         *ebpf.Variable `ebpf:"unused_flow"`
-	UnusedFlowKey      *ebpf.Variable `ebpf:"unused_flow_key"`
-	UnusedProcess      *ebpf.Variable `ebpf:"unused_process"`
-	UnusedTuple        *ebpf.Variable `ebpf:"unused_tuple"`
-	UnusedUdpSocket    *ebpf.Variable `ebpf:"unused_udp_socket"`
+	DnsPorts             *ebpf.Variable `ebpf:"dns_ports"`
+	NoSockCreate         *ebpf.Variable `ebpf:"no_sock_create"`
+	OnlyNetns            *ebpf.Variable `ebpf:"only_netns"`
+	ReportProcesses      *ebpf.Variable `ebpf:"report_processes"`
+	UnusedConntrackEntry *ebpf.Variable `ebpf:"unused_conntrack_entry"`
+	UnusedDnsPacket      *ebpf.Variable `ebpf:"unused_dns_packet"`
+	UnusedFlow           *ebpf.Variable `ebpf:"unused_flow"`
+	UnusedFlowKey        *ebpf.Variable `ebpf:"unused_flow_key"`
+	UnusedProcess        *ebpf.Variable `ebpf:"unused_process"`
+	UnusedTuple          *ebpf.Variable `ebpf:"unused_tuple"`
+	UnusedUdpSocket      *ebpf.Variable `ebpf:"unused_udp_socket"`
 }
 
 // UdpPrograms contains all programs after they have been loaded into the kernel.

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Dual MIT/GPL */
-/* One socket, found by its addresses and ports, which user space has from sock_diag. */
+/* Finds one socket by its addresses and ports. User space gets them from sock_diag. */
 #ifndef SOCKTALLY_VISIT_H
 #define SOCKTALLY_VISIT_H
 
-/* Which socket, and, while seeding, who owns it. */
+/* The socket to visit and, while seeding, its owner. */
 struct visit {
 	__u8 local[16]; /* IPv4 as ::ffff:a.b.c.d */
 	__u8 remote[16];
@@ -37,8 +37,8 @@ struct bpf_sock_tuple {
 	};
 };
 
-/* The look-up is of a packet that comes in, in the namespace of the thread that runs the program. The
- * caller releases what is found. */
+/* The kernel looks up the socket that would receive a packet, in the network namespace of the thread that runs
+ * the program. The caller releases the socket. */
 static __always_inline struct bpf_sock *visited_socket(struct __sk_buff *skb)
 {
 	volatile __u32 *local = (volatile __u32 *)wanted.local;

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Dual MIT/GPL */
-/* What a walk does with each live socket that it meets. */
+/* A walk: what it does with each open socket. */
 #ifndef SOCKTALLY_WALK_H
 #define SOCKTALLY_WALK_H
 
 /* Written by user space before each walk. */
 volatile __u32 walk_number;
 
-/* Setting, written before load: user space's own network namespace, of which iter/tcp shows all sockets. */
-const volatile __u32 own_netns = 0;
+/* Set before load: the network namespace of user space. iter/tcp shows all sockets of this one. */
+const volatile __u32 current_netns = 0;
 
-/* Read by user space: whether a socket of another namespace has ever been seen. */
-volatile __u32 seen_elsewhere;
+/* Read by user space: 1 once a socket of another network namespace was seen. */
+volatile __u32 seen_other_netns;
 
 static __always_inline void note_netns(const struct sock *sk)
 {
-	if (!seen_elsewhere && netns_of(sk) != own_netns)
-		seen_elsewhere = 1;
+	if (!seen_other_netns && netns_of(sk) != current_netns)
+		seen_other_netns = 1;
 }
 
 static __always_inline void subtract(const struct counts *now, const struct counts *base,
@@ -46,9 +46,10 @@ static __always_inline void add_rtt_and_name(const struct tcp_sock *tp, const st
 	}
 }
 
-/* A walk reads without the socket's lock, so it may see a byte that the lock's holder is about to
- * take back (a FIN counted, not yet marked). It waits for that one. */
-static __always_inline void never_backwards(struct counts *now, const struct counts *base)
+/* A walk reads without the lock of the socket. So it may see a FIN that the kernel has added to the bytes but not
+ * yet marked as a FIN, and the next walk sees one byte less. A counter must not go back: it keeps the old value
+ * until it grows again. */
+static __always_inline void clamp_to_base(struct counts *now, const struct counts *base)
 {
 	if ((__s64)(now->sent - base->sent) < 0)
 		now->sent = base->sent;
@@ -63,7 +64,7 @@ static __always_inline bool unchanged(const struct counts *now, const struct cou
 	       now->established == base->established;
 }
 
-/* Takes what is new of one socket since the last walk. */
+/* Adds to a flow what one socket has counted since the last walk. */
 static __always_inline void tally(struct sock *sk, struct tracked *t)
 {
 	struct counts now = {};
@@ -88,21 +89,21 @@ static __always_inline void tally(struct sock *sk, struct tracked *t)
 		other = &t->base[0];
 	}
 	read_traffic(tp, t, state, &now);
-	never_backwards(&now, base);
+	clamp_to_base(&now, base);
 	if (unchanged(&now, base))
 		return;
-	read_trouble(tp, &now);
+	read_congestion(tp, &now);
 	subtract(&now, base, &delta);
 	add_rtt_and_name(tp, t, &delta);
 	key_of(tp, t, &key);
 	*other = now;
-	/* If this fails, the socket has closed meanwhile and everything has been taken. What was read
-	 * may then be another socket's, put into the same memory: it is thrown away. */
+	/* If this fails, the socket has closed in the meantime, and the close has counted everything. What was
+	 * read here may even belong to a new socket in the same memory. So it is not used. */
 	if (__sync_val_compare_and_swap(&t->baseline, baseline, baseline ^ BASELINE_SLOT) == baseline)
 		add_to_flow(&key, &delta);
 }
 
-/* A walk by files meets a socket as often as it is held. */
+/* Several descriptors may be open for one socket. A walk over files sees it once for each of them. */
 static __always_inline void tally_once(struct sock *sk)
 {
 	struct tracked *t = bpf_sk_storage_get(&sockets, sk, NULL, 0);

@@ -1,5 +1,5 @@
-// Package cli holds the commands: it turns arguments into a configuration, runs the daemon, and
-// turns the result into an exit code.
+// Package cli has the commands. It makes a configuration from arguments and the environment, runs the daemon, and makes
+// an exit code from the result.
 package cli
 
 import (
@@ -24,10 +24,10 @@ import (
 const (
 	exitOK     = 0
 	exitFailed = 1 // not delivered, or could not run
-	exitUsage  = 2 // bad usage or configuration
+	exitUsage  = 2 // wrong usage or configuration
 )
 
-// usageError is a fault of the arguments or the configuration.
+// usageError is a fault in the arguments or the configuration.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -38,7 +38,7 @@ func Main(args []string, stdout, stderr io.Writer, version string) int {
 	root.SetArgs(args)
 	err := root.Execute()
 	var usage usageError
-	var findings unwell
+	var findings exitCode
 	switch {
 	case err == nil:
 		return exitOK
@@ -53,7 +53,7 @@ func Main(args []string, stdout, stderr io.Writer, version string) int {
 	}
 }
 
-// Root returns the tree of commands, of which the man page and the completions are made too.
+// Root returns the root command. The man page and the completions are made from it too.
 func Root(stdout, stderr io.Writer, version string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "socktally",
@@ -108,8 +108,8 @@ func newRun(stdout, stderr io.Writer, version string) *cobra.Command {
 	return cmd
 }
 
-// runUntilSignal runs d until the first SIGTERM or SIGINT. A second one does not wait for it. SIGHUP
-// has d read its files again.
+// runUntilSignal runs d until the first SIGTERM or SIGINT, and then waits for the end of d. A second signal ends the wait.
+// At SIGHUP, d reads its files again.
 func runUntilSignal(d *daemon.Daemon) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
@@ -154,8 +154,8 @@ func newOnce(stdout, stderr io.Writer, version string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			cfg.Flows.Mode = "off" // one reading has none
-			// Cron mails whatever is printed, and a reading that is kept on disk is a success.
+			cfg.Flows.Mode = "off" // a single reading has no flows
+			// Cron sends a mail if anything is printed. A reading that is kept on disk is a success.
 			d, err := newDaemon(cfg, stdout, stderr, version, slog.LevelError)
 			if err != nil {
 				return err
@@ -186,7 +186,7 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// settings are the flags of every command that has a configuration.
+// settings are the flags that set the configuration.
 type settings struct {
 	cmd     *cobra.Command
 	envFile string
@@ -205,19 +205,19 @@ func (s *settings) envFileFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.envFile, "env-file", config.DefaultEnvFile, "file of NAME=value lines; the environment wins over it")
 }
 
-// load checks the settings of this process: its flags, over its environment, over the env file.
+// load loads the configuration of this process. Flags win over the environment, and that wins over the env file.
 func (s *settings) load() (config.Config, error) {
-	env, err := ownEnvironment(s.envFile, s.cmd.Flags().Changed("env-file"))
+	env, err := processEnvironment(s.envFile, s.cmd.Flags().Changed("env-file"))
 	if err != nil {
 		return config.Config{}, err
 	}
 	return s.check(env)
 }
 
-// ownEnvironment returns the environment of this process over the env file at path, which may be absent unless
-// mustExist. What only the file has is set in the process too, for the libraries that read it there.
-func ownEnvironment(path string, mustExist bool) (config.Environment, error) {
-	env, err := config.OwnEnvironment()
+// processEnvironment returns the environment of this process, completed from the env file at path. The file may be missing
+// unless mustExist. Variables of the file are also set in the process, because some libraries read them there.
+func processEnvironment(path string, mustExist bool) (config.Environment, error) {
+	env, err := config.ProcessEnvironment()
 	if err != nil {
 		return env, err
 	}
@@ -229,7 +229,7 @@ func ownEnvironment(path string, mustExist bool) (config.Environment, error) {
 	return env, err
 }
 
-// check checks what the flags say over env.
+// check makes the configuration from env. Flags win over it.
 func (s *settings) check(env config.Environment) (config.Config, error) {
 	if s.cmd.Flags().Changed("forward") {
 		if s.forward == "" {
@@ -248,13 +248,13 @@ func (s *settings) check(env config.Environment) (config.Config, error) {
 	return cfg, nil
 }
 
-// newDaemon makes the daemon that cfg asks for. It logs nothing below level.
+// newDaemon makes a daemon with this configuration. It logs nothing below level.
 func newDaemon(cfg config.Config, stdout, stderr io.Writer, version string, level slog.Level) (*daemon.Daemon, error) {
 	log := newLogger(stderr, cfg, max(cfg.Log.Level, level))
 	return daemon.New(cfg, log, daemon.Options{Stdout: stdout, Version: version})
 }
 
-// newLogger makes the logger that cfg asks for, at level, and says what is odd about cfg.
+// newLogger makes the logger and logs the warnings of cfg. After that it logs nothing below level.
 func newLogger(w io.Writer, cfg config.Config, level slog.Level) *slog.Logger {
 	var threshold slog.LevelVar
 	threshold.Set(cfg.Log.Level)

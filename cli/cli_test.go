@@ -19,16 +19,16 @@ import (
 	"socktally/metric"
 )
 
-// setEnvironment empties every variable that socktally reads and sets those given, until the test
-// ends. The state folder is the test's own.
+// setEnvironment unsets every variable that socktally reads, and sets those given, until the test ends. The test gets a
+// state folder of its own.
 func setEnvironment(t *testing.T, env map[string]string) {
 	t.Helper()
 	for _, v := range config.Variables() {
 		t.Setenv(v.Name, "")
 	}
-	for _, entry := range os.Environ() { // what is unknown to socktally is warned of
+	for _, entry := range os.Environ() { // socktally would warn of unknown variables
 		if name, value, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "SOCKTALLY_TEST_") {
-			t.Setenv(name, value) // for the end of the test
+			t.Setenv(name, value) // so that it is restored at the end of the test
 			os.Unsetenv(name)
 		}
 	}
@@ -38,7 +38,7 @@ func setEnvironment(t *testing.T, env map[string]string) {
 	}
 }
 
-// run runs a command with an env file that is empty, and not the one of the machine.
+// run runs a command with an empty env file, not with that of the machine.
 func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	if len(args) > 0 && (args[0] == "run" || args[0] == "once" || args[0] == "flows" || args[0] == "connections" || args[0] == "dns") {
@@ -187,7 +187,7 @@ func TestUnknownVariableIsWarnedOf(t *testing.T) {
 	}
 }
 
-// TestOnceNotDelivered has an intake that refuses the samples as wrong, which nothing can mend later.
+// TestOnceNotDelivered has an intake that rejects the samples, so that a later try would not help.
 func TestOnceNotDelivered(t *testing.T) {
 	intake := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -255,8 +255,7 @@ func TestRunEndsAtASignal(t *testing.T) {
 	}
 }
 
-// TestRunEndsNowAtASecondSignal has an output that hangs, so that the first signal alone would
-// take its whole time.
+// TestRunEndsNowAtASecondSignal has an output that hangs, so that the end would take long after only one signal.
 func TestRunEndsNowAtASecondSignal(t *testing.T) {
 	surviveSignals(t)
 	setEnvironment(t, nil)

@@ -32,7 +32,7 @@ func newConnections(stdout, stderr io.Writer, version string) *cobra.Command {
 	return cmd
 }
 
-// connectionTable has a column for each name that was grouped by, as it is written in --group-by.
+// connectionTable has a column for each name in --group-by.
 func connectionTable(rows []answer.Connection, groupBy string) table[answer.Connection] {
 	var names []string
 	for name := range strings.SplitSeq(groupBy, ",") {
@@ -40,7 +40,7 @@ func connectionTable(rows []answer.Connection, groupBy string) table[answer.Conn
 			names = append(names, name)
 		}
 	}
-	if len(names) == 0 && len(rows) > 0 { // grouped as the API does by itself
+	if len(names) == 0 && len(rows) > 0 { // grouped by the default of the API
 		names = slices.Sorted(maps.Keys(rows[0].Attributes.GroupBys))
 	}
 	var t table[answer.Connection]
@@ -84,7 +84,7 @@ func newDNS(stdout, stderr io.Writer, version string) *cobra.Command {
 	return cmd
 }
 
-// queryTable has a column for each name that the API says it has grouped by.
+// queryTable has a column for each name that the answer is grouped by.
 func queryTable(rows []answer.DNSRow) table[answer.DNSRow] {
 	var names []string
 	if len(rows) > 0 {

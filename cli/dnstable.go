@@ -2,11 +2,11 @@ package cli
 
 import "socktally/record"
 
-// dnsTable shows what became of DNS queries.
+// dnsTable shows DNS queries and their results.
 var dnsTable = table[record.DNS]{
 	{"QUERY", func(r record.DNS) string { return printable(r.Name) }, true, 0},
-	{"CLIENT", func(r record.DNS) string { return end(r.Client) }, true, 0},
-	{"SERVER", func(r record.DNS) string { return end(r.Server) }, true, 0},
+	{"CLIENT", func(r record.DNS) string { return endpoint(r.Client) }, true, 0},
+	{"SERVER", func(r record.DNS) string { return endpoint(r.Server) }, true, 0},
 	{"TYPE", func(r record.DNS) string { return r.Type }, false, 1},
 	{"PROTO", func(r record.DNS) string { return r.Protocol }, false, 7},
 	{"REQUESTS", func(r record.DNS) string { return count(r.Requests) }, false, 0},
@@ -19,7 +19,7 @@ var dnsTable = table[record.DNS]{
 	{"P99", func(r record.DNS) string { return roundTrip(latency(r).Percentile(99)) }, false, 3},
 }
 
-// latency is that of all answers, good or bad.
+// latency is the latency of all answers, successful or not.
 func latency(r record.DNS) *record.Latency {
 	var all record.Latency
 	all.Merge(&r.SuccessLatency)

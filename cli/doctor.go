@@ -20,10 +20,10 @@ import (
 	"socktally/doctor"
 )
 
-// unwell is the exit code of findings, which are printed already.
-type unwell int
+// exitCode is the exit code of doctor. It is an error without text, because the findings are printed already.
+type exitCode int
 
-func (unwell) Error() string { return "" }
+func (exitCode) Error() string { return "" }
 
 // doctorOptions are the flags of socktally doctor.
 type doctorOptions struct {
@@ -86,12 +86,12 @@ func (o *doctorOptions) run(stdout io.Writer) error {
 		return fmt.Errorf("write findings: %w", err)
 	}
 	if code := doctor.ExitCode(findings); code != 0 {
-		return unwell(code)
+		return exitCode(code)
 	}
 	return nil
 }
 
-// loadOfProcess checks the settings of the process with the id --pid: its environment over the env file.
+// loadOfProcess loads the configuration of the process --pid. Its environment wins over the env file.
 func (o *doctorOptions) loadOfProcess() (config.Config, error) {
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(o.pid), "environ"))
 	if err != nil {

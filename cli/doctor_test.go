@@ -72,7 +72,7 @@ func TestDoctor(t *testing.T) {
 func TestDoctorOfAnotherProcess(t *testing.T) {
 	other := exec.Command("sleep", "60")
 	other.Env = []string{"SOCKTALLY_SCHEDULE=@hourly", "SOCKTALLY_FLOWS=off", "SOCKTALLY_FORWARD=stdout"}
-	// The own environment neither counts nor changes.
+	// The environment of this process is not used and does not change.
 	t.Setenv("SOCKTALLY_SCHEDULE", "@daily")
 	t.Setenv("SOCKTALLY_SCOPE", "nowhere")
 	before := os.Environ()
@@ -83,7 +83,7 @@ func TestDoctorOfAnotherProcess(t *testing.T) {
 		_ = other.Process.Kill()
 		_ = other.Wait()
 	}()
-	for { // it has none yet while it begins
+	for { // it has no environment yet while it starts
 		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", other.Process.Pid))
 		if err != nil {
 			t.Fatal(err)

@@ -25,7 +25,7 @@ import (
 
 const (
 	defaultInterval = 2 * time.Second
-	// The live table shows what happened in the last second.
+	// The live table shows the last second.
 	liveInterval = time.Second
 	minInterval  = 100 * time.Millisecond
 )
@@ -102,13 +102,13 @@ func (o *flowsOptions) run(stdout, stderr io.Writer, live bool) error {
 		defer logLosses(log, counter)
 	}
 	if o.dns {
-		return show(ctx, view[record.DNS]{"DNS questions", counter, dnsTable, counter.TallyDNS, (*record.DNS).CleanNames, moreDNS}, o, stdout, live)
+		return show(ctx, listing[record.DNS]{"DNS questions", counter, dnsTable, counter.TallyDNS, (*record.DNS).CleanNames, moreDNS}, o, stdout, live)
 	}
-	return show(ctx, view[record.Flow]{"flows", counter, flowTable, counter.Tally, (*record.Flow).CleanNames, moreFlow}, o, stdout, live)
+	return show(ctx, listing[record.Flow]{"flows", counter, flowTable, counter.Tally, (*record.Flow).CleanNames, moreFlow}, o, stdout, live)
 }
 
-// view is what one command shows: the rows of an interval and how they are laid out and ordered.
-type view[T any] struct {
+// listing is what one command shows: the rows of an interval, their order and their table.
+type listing[T any] struct {
 	noun    string
 	counter *flows.Counter
 	table   table[T]
@@ -117,8 +117,8 @@ type view[T any] struct {
 	order   func(a, b T) int
 }
 
-// tally returns the rows of an interval in order, with valid names.
-func (v view[T]) tally(ctx context.Context) ([]T, error) {
+// tally returns the sorted rows of an interval, with valid names.
+func (v listing[T]) tally(ctx context.Context) ([]T, error) {
 	rows, err := v.count(ctx)
 	for i := range rows {
 		v.clean(&rows[i])
@@ -127,7 +127,7 @@ func (v view[T]) tally(ctx context.Context) ([]T, error) {
 	return rows, err
 }
 
-func show[T any](ctx context.Context, v view[T], o *flowsOptions, stdout io.Writer, live bool) error {
+func show[T any](ctx context.Context, v listing[T], o *flowsOptions, stdout io.Writer, live bool) error {
 	if live {
 		return showLive(ctx, v, o.interval)
 	}
@@ -171,13 +171,13 @@ func show[T any](ctx context.Context, v view[T], o *flowsOptions, stdout io.Writ
 	}
 }
 
-// logSource says how flows are counted and, if not in the best way, why.
+// logSource logs how flows are counted and, if it is not the best way, why.
 func logSource(log *slog.Logger, counter *flows.Counter) {
 	log.Info("flows are counted", "source", string(counter.Source()))
 	daemon.LogCoverage(log, counter.Coverage())
 }
 
-// logLosses says what could not be counted.
+// logLosses logs what could not be counted.
 func logLosses(log *slog.Logger, counter *flows.Counter) {
 	losses, err := counter.Losses()
 	if err != nil {
@@ -187,7 +187,7 @@ func logLosses(log *slog.Logger, counter *flows.Counter) {
 	}
 }
 
-// moreFlow orders flows, the most bytes first.
+// moreFlow sorts flows by bytes, the most first.
 func moreFlow(a, b record.Flow) int {
 	return cmp.Or(
 		cmp.Compare(b.BytesSentByClient+b.BytesSentByServer, a.BytesSentByClient+a.BytesSentByServer),
@@ -199,7 +199,7 @@ func moreFlow(a, b record.Flow) int {
 	)
 }
 
-// moreDNS orders DNS questions, the most requests first.
+// moreDNS sorts DNS questions by requests, the most first.
 func moreDNS(a, b record.DNS) int {
 	return cmp.Or(
 		cmp.Compare(b.Requests, a.Requests),

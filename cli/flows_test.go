@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// sampleRecords are two flows and an overflow record, with names that want to be looked after.
+// sampleRecords are two flows and an overflow record. Some names have control characters.
 func sampleRecords() []record.Flow {
 	return []record.Flow{
 		{
@@ -83,10 +83,10 @@ func TestFlowTableFitsTheWidth(t *testing.T) {
 	}
 }
 
-// TestTallyHasValidNames has a process and its environment call it what no name is.
+// TestTallyHasValidNames has a process with invalid names, also in its environment.
 func TestTallyHasValidNames(t *testing.T) {
 	const bad, want = "c\n|#,\x01\xff\x1b[2J", "c\uFFFD|#,\uFFFD[2J"
-	v := view[record.Flow]{clean: (*record.Flow).CleanNames, order: moreFlow, count: func(context.Context) ([]record.Flow, error) {
+	v := listing[record.Flow]{clean: (*record.Flow).CleanNames, order: moreFlow, count: func(context.Context) ([]record.Flow, error) {
 		return []record.Flow{{Protocol: "tcp", Client: record.Endpoint{Owner: record.Owner{Process: bad, Service: bad}}, ServerDomain: "db.invalid"}}, nil
 	}}
 	rows, err := v.tally(t.Context())
@@ -129,7 +129,7 @@ func TestFlowsUsage(t *testing.T) {
 	}
 }
 
-// TestFlowsJSONNames holds the names that users build on.
+// TestFlowsJSONNames checks the names that users depend on.
 func TestFlowsJSONNames(t *testing.T) {
 	var b bytes.Buffer
 	if err := json.NewEncoder(&b).Encode(sampleRecords()[0]); err != nil {

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// flowTable shows flows. Sent and received are as the client sees it.
+// flowTable shows flows. Sent and received are from the client's point of view.
 var flowTable = table[record.Flow]{
-	{"CLIENT", func(r record.Flow) string { return end(r.Client) }, true, 0},
-	{"SERVER", func(r record.Flow) string { return serverEnd(r) }, true, 0},
+	{"CLIENT", func(r record.Flow) string { return endpoint(r.Client) }, true, 0},
+	{"SERVER", func(r record.Flow) string { return serverEndpoint(r) }, true, 0},
 	{"PROTO", func(r record.Flow) string { return r.Protocol }, false, 7},
 	{"DIRECTION", func(r record.Flow) string { return string(r.Direction) }, false, 6},
 	{"SENT", func(r record.Flow) string { return byteSize(r.BytesSentByClient) }, false, 0},
@@ -26,18 +26,18 @@ var flowTable = table[record.Flow]{
 	}, false, 1},
 }
 
-// serverEnd names the server with its domain, where one is known.
-func serverEnd(r record.Flow) string {
-	text := end(r.Server)
+// serverEndpoint is the text for the server, with its domain if that is known.
+func serverEndpoint(r record.Flow) string {
+	text := endpoint(r.Server)
 	if r.ServerDomain != "" {
 		text += " (" + printable(r.ServerDomain) + ")"
 	}
 	return text
 }
 
-// end names one end of a flow: its address, its port if it is the server, and who owns it. An end
-// without an address is that of an overflow record.
-func end(e record.Endpoint) string {
+// endpoint is the text for one end of a flow: its address, its port if it is the server, and its owner. If it has no
+// address, the record is an overflow record.
+func endpoint(e record.Endpoint) string {
 	if !e.Addr.IsValid() {
 		return "(all others)"
 	}
@@ -55,7 +55,7 @@ func end(e record.Endpoint) string {
 	return text
 }
 
-// printable replaces what a terminal could take for a command, as anybody may name a process.
+// printable replaces characters that a terminal could take for a command. Names of processes may have such characters.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {

@@ -23,10 +23,10 @@ import (
 	"socktally/config"
 )
 
-// defaultAPI is where a query goes if nothing says otherwise.
+// defaultAPI is the default address of the API.
 const defaultAPI = "127.0.0.1:8127"
 
-// queryTimeout is a little more than what the API gives a query.
+// queryTimeout is a little more than the API's own timeout for a query.
 const queryTimeout = 2 * time.Minute
 
 // queryOptions are the flags of the commands that ask the API.
@@ -37,7 +37,7 @@ type queryOptions struct {
 	json                                                    bool
 }
 
-// flags adds them to cmd.
+// flags adds the flags to cmd.
 func (o *queryOptions) flags(cmd *cobra.Command, groupBy string) {
 	o.cmd = cmd
 	f := cmd.Flags()
@@ -52,7 +52,7 @@ func (o *queryOptions) flags(cmd *cobra.Command, groupBy string) {
 	f.BoolVar(&o.json, "json", false, "the answer as the API gives it instead of a table")
 }
 
-// parameters are those of either path.
+// parameters are the parameters of a request.
 func (o *queryOptions) parameters() (url.Values, error) {
 	p := url.Values{"limit": {strconv.FormatInt(int64(o.limit), 10)}}
 	now := time.Now()
@@ -74,7 +74,7 @@ func (o *queryOptions) parameters() (url.Values, error) {
 	return p, nil
 }
 
-// api is where the API is and what it wants to see.
+// api is the address of the API and the key for it.
 type api struct {
 	base   string // its URL, without a slash at the end
 	key    string
@@ -84,8 +84,8 @@ type api struct {
 // api finds the API that the flags and the environment name.
 func (o *queryOptions) api() (api, error) {
 	given := o.cmd.Flags().Changed("env-file")
-	// The file may hold keys that are not for everybody to read.
-	env, err := ownEnvironment(o.envFile, given)
+	// The file may have keys, so this user may not be allowed to read it.
+	env, err := processEnvironment(o.envFile, given)
 	if err != nil && (given || !errors.Is(err, fs.ErrPermission)) {
 		return api{}, err
 	}
@@ -110,8 +110,8 @@ func (o *queryOptions) api() (api, error) {
 	return api{base: base, key: strings.TrimSpace(key), client: &http.Client{Transport: transport, Timeout: queryTimeout}}, nil
 }
 
-// apiURL turns an address as SOCKTALLY_LISTEN has it, or a URL, into a URL, and a socket's path if it is
-// to be reached by one.
+// apiURL makes a URL from an address in the form of SOCKTALLY_LISTEN, or from a URL. socket is the path of a unix socket,
+// "" for TCP.
 func apiURL(addr string, tls bool) (base, socket string, err error) {
 	if strings.HasPrefix(addr, "http://") || strings.HasPrefix(addr, "https://") {
 		return strings.TrimRight(addr, "/"), "", nil
@@ -128,16 +128,16 @@ func apiURL(addr string, tls bool) (base, socket string, err error) {
 		return "", "", err
 	}
 	switch ip, err := netip.ParseAddr(host); {
-	case host == "" || err == nil && ip.IsUnspecified(): // all interfaces are to listen at, not to ask
+	case host == "" || err == nil && ip.IsUnspecified(): // a server can listen at all addresses; a client needs one
 		host = map[bool]string{true: "::1", false: "127.0.0.1"}[ip.Is6()]
-	case err != nil && loopback && !tls: // localhost, which is looked up only where a certificate may name it
+	case err != nil && loopback && !tls: // localhost. With TLS the name stays: the certificate may be for it.
 		host = "127.0.0.1"
 	}
 	scheme := map[bool]string{true: "https://", false: "http://"}[tls]
 	return scheme + net.JoinHostPort(host, port), "", nil
 }
 
-// ask makes one request, which a signal ends, and decodes its answer into v. It returns the answer too.
+// ask makes one request, decodes the answer into v, and also returns it as it is. A signal cancels the request.
 func (o *queryOptions) ask(path string, v any) ([]byte, error) {
 	p, err := o.parameters()
 	if err != nil {
@@ -179,7 +179,7 @@ func (o *queryOptions) ask(path string, v any) ([]byte, error) {
 	return body, nil
 }
 
-// answerError says what the API has against a request.
+// answerError is the error of an answer that is not 200 OK.
 func answerError(base string, response *http.Response, body []byte) error {
 	why := strings.TrimSpace(string(body))
 	var refusal answer.Errors
@@ -193,7 +193,7 @@ func answerError(base string, response *http.Response, body []byte) error {
 	return err
 }
 
-// writeAnswer writes an answer as it came, in one line, or its rows as a table.
+// writeAnswer writes the rows of an answer as a table. With --json it writes the answer itself in one line.
 func writeAnswer[T any](o *queryOptions, stdout, stderr io.Writer, body []byte, rows []T, t table[T]) error {
 	if o.json {
 		return json.NewEncoder(stdout).Encode(json.RawMessage(body))

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// apiAnswer is what a server was asked, and answers.
+// apiAnswer is the answer of a test server, and the request that it got.
 type apiAnswer struct {
 	path, key string
 	values    url.Values
@@ -120,7 +120,7 @@ func TestQueryParameters(t *testing.T) {
 	}
 }
 
-// TestQueryAddress finds the API where the daemon's own settings have it.
+// TestQueryAddress finds the API at the address in the settings of the daemon.
 func TestQueryAddress(t *testing.T) {
 	dir, err := os.MkdirTemp("", "s")
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 )
 
 // showLive draws the rows of each interval until q is pressed or ctx ends.
-func showLive[T any](ctx context.Context, v view[T], interval time.Duration) error {
+func showLive[T any](ctx context.Context, v listing[T], interval time.Duration) error {
 	s, err := openScreen("/dev/tty")
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func showLive[T any](ctx context.Context, v view[T], interval time.Duration) err
 	}
 }
 
-func header[T any](v view[T], rows []T, interval time.Duration) string {
+func header[T any](v listing[T], rows []T, interval time.Duration) string {
 	text := fmt.Sprintf("socktally: %d %s in the last %v, counted by %s; q ends", len(rows), v.noun, interval, v.counter.Source())
 	for _, c := range v.counter.Coverage() {
 		if c.Lost != "" {
@@ -60,15 +60,15 @@ func header[T any](v view[T], rows []T, interval time.Duration) string {
 	return text
 }
 
-// The control sequences of ECMA-48, and xterm's for a screen beside that of the shell, which every terminal
-// of today has. One that lacks the latter shows the same below the shell's lines.
+// Control sequences of ECMA-48, and xterm's for the alternate screen. All common terminals have both. A terminal without
+// an alternate screen shows the table on the normal one.
 const (
-	enterScreen = "\x1b[?1049h\x1b[?25l\x1b[?7l" // the other screen, no cursor, no wrapping of long lines
+	enterScreen = "\x1b[?1049h\x1b[?25l\x1b[?7l" // alternate screen, no cursor, no wrapping of long lines
 	leaveScreen = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 	home        = "\x1b[H"
 	reverse     = "\x1b[7m"
 	plain       = "\x1b[m"
-	clearLine   = "\x1b[K" // what is right of the cursor
+	clearLine   = "\x1b[K" // from the cursor to the end of the line
 	clearBelow  = "\x1b[J"
 )
 
@@ -76,11 +76,11 @@ const (
 type screen struct {
 	tty     *os.File
 	before  *term.State
-	quit    chan struct{} // closed when a key wants the end, or none can come any more
+	quit    chan struct{} // closed when q is pressed, or when no key can be read any more
 	resized chan os.Signal
 }
 
-// openScreen takes the terminal at path over until close.
+// openScreen opens the terminal at path and switches it to the alternate screen, until close.
 func openScreen(path string) (*screen, error) {
 	if name := os.Getenv("TERM"); name == "" || name == "dumb" {
 		return nil, fmt.Errorf("open terminal: TERM=%q cannot be drawn on: want --once or --json", name)
@@ -105,7 +105,7 @@ func openScreen(path string) (*screen, error) {
 	return s, nil
 }
 
-// close gives the terminal back as it was.
+// close restores the terminal.
 func (s *screen) close() {
 	signal.Stop(s.resized)
 	_, _ = s.tty.WriteString(leaveScreen)
@@ -113,20 +113,20 @@ func (s *screen) close() {
 	_ = s.tty.Close()
 }
 
-// readKeys waits for a key that wants the end.
+// readKeys waits for a key that quits.
 func (s *screen) readKeys() {
 	defer close(s.quit)
 	keys := make([]byte, 64)
 	for {
 		n, err := s.tty.Read(keys)
-		if err != nil || wantsEnd(keys[:n]) {
+		if err != nil || isQuitKey(keys[:n]) {
 			return
 		}
 	}
 }
 
-// wantsEnd looks for q, Escape and Ctrl-C in what was typed. Other keys send Escape with more behind it.
-func wantsEnd(keys []byte) bool {
+// isQuitKey looks for q, Escape and Ctrl-C. Some other keys send Escape and more bytes after it.
+func isQuitKey(keys []byte) bool {
 	const escape, ctrlC = 0x1b, 0x03
 	if len(keys) > 0 && keys[0] == escape {
 		return len(keys) == 1
@@ -140,12 +140,12 @@ func (s *screen) size() (width, height int, err error) {
 		return 0, 0, fmt.Errorf("size of the terminal: %w", err)
 	}
 	if width <= 0 || height <= 0 {
-		return 80, 24, nil // of a serial line nobody has said it
+		return 80, 24, nil // the size of a serial line is not known
 	}
 	return width, height, nil
 }
 
-// draw shows a header, and as many lines as there is room for, of which the first has the titles.
+// draw shows a header and as many lines as there is room for. The first line has the titles.
 func (s *screen) draw(width, height int, header string, lines []string) error {
 	var frame strings.Builder
 	frame.WriteString(home)

@@ -12,8 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// openTerminal makes a pseudo terminal of the kernel: what a person sees and types at, and the path of what
-// a program has.
+// openTerminal makes a pseudo terminal. It returns the side of the user, and the path of the side of the program.
 func openTerminal(t *testing.T, width, height uint16) (*os.File, string) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
@@ -40,7 +39,7 @@ func control(t *testing.T, f *os.File, request uintptr, argument unsafe.Pointer)
 	}
 }
 
-// seen reads what was drawn, up to and with the text end.
+// seen reads what was drawn, up to and including the text end.
 func seen(t *testing.T, person *os.File, end string) string {
 	t.Helper()
 	var all strings.Builder
@@ -72,7 +71,7 @@ func TestScreen(t *testing.T) {
 	}
 	seen(t, person, enterScreen)
 
-	// Long lines are cut, those below the last are left out, and no name is a command to the terminal.
+	// Long lines are cut, lines below the end of the screen are left out, and no name sends a command to the terminal.
 	if err := s.draw(12, 3, "header\x1b[2J, long", []string{"A  B", "1234567890123", "below"}); err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +89,7 @@ func TestScreen(t *testing.T) {
 		t.Errorf("a size that nobody knows is %d x %d, %v", width, height, err)
 	}
 
-	// Keys come one by one and are not echoed; an arrow is not the end, q is.
+	// Keys are read one by one and are not echoed. An arrow key does not quit, q does.
 	for _, key := range []string{"x", "\x1b[A", "\r"} {
 		if _, err := person.WriteString(key); err != nil {
 			t.Fatal(err)
@@ -120,7 +119,7 @@ func TestScreen(t *testing.T) {
 
 func TestWantsEnd(t *testing.T) {
 	for keys, want := range map[string]bool{"q": true, "Q": true, "\x1b": true, "\x03": true, "aq": true, "": false, "a": false, "\x1b[A": false, "\x1bOq": false, "\x1b[C": false} {
-		if got := wantsEnd([]byte(keys)); got != want {
+		if got := isQuitKey([]byte(keys)); got != want {
 			t.Errorf("%q: %v, want %v", keys, got, want)
 		}
 	}

@@ -9,20 +9,20 @@ import (
 type column[T any] struct {
 	title string
 	text  func(T) string
-	// flexible columns are on the left and give way where the width does not suffice; of the
-	// others, those with the highest rank leave first.
+	// flexible columns are aligned to the left, and get smaller if there is not enough room. Of the other columns,
+	// those with the highest rank are removed first.
 	flexible bool
 	rank     int
 }
 
-// leastFlexible is what a flexible column keeps before another column leaves.
-const leastFlexible = 21 // an IPv4 address and port
+// minFlexible is the least width of a flexible column as long as another column can be removed.
+const minFlexible = 21 // an IPv4 address and a port
 
-// table lays rows of T out as lines.
+// table formats rows of T as lines.
 type table[T any] []column[T]
 
-// lines returns the titles and a line for each row. Lines fit into width columns if that is
-// possible; 0 is any width.
+// lines returns the titles and one line for each row. Lines are at most width characters long if that is possible. 0 is
+// no limit.
 func (t table[T]) lines(rows []T, width int) []string {
 	cells := make([][]string, 0, len(rows)+1)
 	var titles []string
@@ -55,12 +55,12 @@ func naturalWidths(rows [][]string) []int {
 	return widths
 }
 
-// fit takes columns away, then width from flexible ones, until all fit. A column of width 0 is gone.
+// fit removes columns and then makes flexible columns smaller, until all fit. A removed column has width 0.
 func (t table[T]) fit(widths []int, width int) []int {
 	if width <= 0 {
 		return widths
 	}
-	for rank := len(t); rank > 0 && t.leastWidth(widths) > width; rank-- {
+	for rank := len(t); rank > 0 && t.minWidth(widths) > width; rank-- {
 		for i, c := range t {
 			if c.rank == rank {
 				widths[i] = 0
@@ -92,12 +92,12 @@ func totalWidth(widths []int) int {
 	return total
 }
 
-// leastWidth is the width with all flexible columns at their least.
-func (t table[T]) leastWidth(widths []int) int {
+// minWidth is the total width if all flexible columns have their least width.
+func (t table[T]) minWidth(widths []int) int {
 	total := totalWidth(widths)
 	for i, c := range t {
 		if c.flexible {
-			total -= max(0, widths[i]-leastFlexible)
+			total -= max(0, widths[i]-minFlexible)
 		}
 	}
 	return total

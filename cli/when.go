@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// parseWhen reads a time as a person writes it: Unix seconds, RFC 3339, "now", or a duration with
-// "ago", in which d is a day. The result is in whole seconds.
+// parseWhen parses a time: Unix seconds, RFC 3339, "now", or a duration with "ago", such as "15m ago" or, in days,
+// "2d ago". The result is in Unix seconds.
 func parseWhen(text string, now time.Time) (int64, error) {
 	text = strings.TrimSpace(text)
 	if text == "now" {

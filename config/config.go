@@ -55,8 +55,8 @@ type Flows struct {
 	Schedule Schedule
 	// Tags are what the metrics of flows are split by, each once and known to metric.KnownFlowTag;
 	// MaxContexts is how many combinations of them an interval has at most.
-	Tags        []string
-	MaxContexts int
+	Tags            []string
+	MaxCombinations int
 	// NetworksFile is a file that networks.Load can read, "" for none.
 	NetworksFile string
 }
@@ -140,7 +140,7 @@ func (c *checker) fault(name, value string, format string, args ...any) {
 }
 
 // hidden notes a fault of the variable name, whose value may not be shown.
-func (c *checker) hidden(name, want string) {
+func (c *checker) hiddenFault(name, want string) {
 	c.faults = append(c.faults, errors.New(name+": "+want+" (its value is not shown)"))
 }
 
@@ -205,7 +205,7 @@ func (c *checker) origin(name string) {
 // tags merges DD_TAGS, SOCKTALLY_TAGS and the three tags that have a variable of their own. As with
 // Datadog's own clients, the variable wins over the same key in a list.
 func (c *checker) tags() []string {
-	var own []string
+	var unified []string
 	for _, t := range []struct{ name, key string }{{"DD_ENV", "env"}, {"DD_SERVICE", "service"}, {"DD_VERSION", "version"}} {
 		value := c.value(t.name)
 		if value == "" {
@@ -215,9 +215,9 @@ func (c *checker) tags() []string {
 			c.fault(t.name, value, "%w: want letters, digits and _-:./, at most %d characters", err, metric.MaxTagLength-len(t.key+":"))
 			continue
 		}
-		own = append(own, t.key+":"+value)
+		unified = append(unified, t.key+":"+value)
 	}
-	lists := [][]string{own}
+	lists := [][]string{unified}
 	for _, name := range []string{"DD_TAGS", "SOCKTALLY_TAGS"} {
 		tags, err := parseTags(c.value(name))
 		if err != nil {
@@ -225,7 +225,7 @@ func (c *checker) tags() []string {
 		}
 		lists = append(lists, slices.DeleteFunc(tags, func(tag string) bool {
 			key, _, _ := strings.Cut(tag, ":")
-			return slices.ContainsFunc(own, func(o string) bool { return strings.HasPrefix(o, key+":") })
+			return slices.ContainsFunc(unified, func(o string) bool { return strings.HasPrefix(o, key+":") })
 		}))
 	}
 	return mergeTags(lists...)

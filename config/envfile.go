@@ -48,7 +48,7 @@ func parseEnvFile(text string) (Environment, error) {
 			name = after
 		}
 		name = strings.TrimSpace(name)
-		if name == "" || '0' <= name[0] && name[0] <= '9' || strings.ContainsFunc(name, func(r rune) bool { return !ofName(r) }) {
+		if name == "" || '0' <= name[0] && name[0] <= '9' || strings.ContainsFunc(name, func(r rune) bool { return !isNameRune(r) }) {
 			return nil, fmt.Errorf("line %d: want NAME=value with letters, digits and _ in the name, and no digit first", number)
 		}
 		value, err := parseEnvValue(strings.TrimSpace(rest))

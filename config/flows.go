@@ -12,14 +12,14 @@ import (
 
 func (c *checker) flows() Flows {
 	f := Flows{
-		Mode:         c.oneOf("SOCKTALLY_FLOWS", "auto", "ebpf", "sockdiag", "off"),
-		Max:          c.number("SOCKTALLY_FLOWS_MAX", 1, 1<<24),
-		UDP:          c.oneOf("SOCKTALLY_FLOWS_UDP", "on", "off") == "on",
-		DNSPorts:     c.dnsPorts(),
-		Schedule:     c.schedule("SOCKTALLY_FLOWS_SCHEDULE"),
-		Tags:         c.flowTags(),
-		MaxContexts:  c.number("SOCKTALLY_FLOW_MAX_CONTEXTS", 1, 1<<20),
-		NetworksFile: c.value("SOCKTALLY_NETWORKS_FILE"),
+		Mode:            c.oneOf("SOCKTALLY_FLOWS", "auto", "ebpf", "sockdiag", "off"),
+		Max:             c.number("SOCKTALLY_FLOWS_MAX", 1, 1<<24),
+		UDP:             c.oneOf("SOCKTALLY_FLOWS_UDP", "on", "off") == "on",
+		DNSPorts:        c.dnsPorts(),
+		Schedule:        c.schedule("SOCKTALLY_FLOWS_SCHEDULE"),
+		Tags:            c.flowTags(),
+		MaxCombinations: c.number("SOCKTALLY_FLOW_MAX_CONTEXTS", 1, 1<<20),
+		NetworksFile:    c.value("SOCKTALLY_NETWORKS_FILE"),
 	}
 	if f.On() {
 		c.networks(f.NetworksFile)

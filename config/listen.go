@@ -44,7 +44,7 @@ func (c *checker) api() API {
 			continue
 		}
 		if len(key) < minKey || strings.ContainsFunc(key, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) || r == ' ' }) {
-			c.hidden("SOCKTALLY_API_KEYS", fmt.Sprintf("want a comma list of keys, each of %d or more printable ASCII characters", minKey))
+			c.hiddenFault("SOCKTALLY_API_KEYS", fmt.Sprintf("want a comma list of keys, each of %d or more printable ASCII characters", minKey))
 			break
 		}
 		a.Keys = append(a.Keys, Secret(key))

@@ -38,14 +38,14 @@ func (c *checker) dogStatsD() DogStatsD {
 		}
 		return DogStatsD{Address{"udp", net.JoinHostPort(withoutLookup(unbracket(host)), port)}}
 	}
-	var rivals []string
+	var conflicts []string
 	for _, name := range []string{"DD_AGENT_HOST", "DD_DOGSTATSD_PORT"} {
 		if c.given(name) != "" {
-			rivals = append(rivals, name)
+			conflicts = append(conflicts, name)
 		}
 	}
-	if len(rivals) > 0 {
-		c.fault("DD_DOGSTATSD_URL", given, "stands beside %s: want either the URL or host and port", strings.Join(rivals, " and "))
+	if len(conflicts) > 0 {
+		c.fault("DD_DOGSTATSD_URL", given, "stands beside %s: want either the URL or host and port", strings.Join(conflicts, " and "))
 	}
 	network, target, _ := strings.Cut(given, "://")
 	address := Address{network, target}
@@ -157,7 +157,7 @@ func (c *checker) proxy() Secret {
 	}
 	u, err := url.Parse(value)
 	if err != nil || !validHost(u.Hostname()) || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
-		c.hidden("HTTPS_PROXY", "want http://host:port, or https, socks5 or socks5h")
+		c.hiddenFault("HTTPS_PROXY", "want http://host:port, or https, socks5 or socks5h")
 	}
 	return Secret(value)
 }
@@ -168,7 +168,7 @@ func (c *checker) apiKey() Secret {
 	case key == "" && c.given("SOCKTALLY_HTTP_URL") == "":
 		c.faults = append(c.faults, errors.New("DD_API_KEY is not set: the sink http needs a key, or an intake of your own in SOCKTALLY_HTTP_URL"))
 	case strings.ContainsFunc(key, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) || r == ' ' }):
-		c.hidden("DD_API_KEY", "want printable ASCII characters without spaces")
+		c.hiddenFault("DD_API_KEY", "want printable ASCII characters without spaces")
 	}
 	return Secret(key)
 }
@@ -184,12 +184,12 @@ func validHost(s string) bool {
 		return true
 	}
 	return s != "" && len(s) <= 253 && s[0] != '.' && s[0] != '-' && s[len(s)-1] != '-' &&
-		!strings.ContainsFunc(s, func(r rune) bool { return !ofName(r) && r != '.' && r != '-' })
+		!strings.ContainsFunc(s, func(r rune) bool { return !isNameRune(r) && r != '.' && r != '-' })
 }
 
 // ofName says whether r may be in a name of anything: an ASCII letter, a digit or _. As patterns, what is
 // checked by it would be compiled at each start.
-func ofName(r rune) bool {
+func isNameRune(r rune) bool {
 	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '_'
 }
 

@@ -13,7 +13,7 @@ import (
 	"socktally/store"
 )
 
-// readAPI is the API and its store. A nil one takes nothing and serves nobody.
+// readAPI is the API and its store. A nil readAPI stores nothing and does not serve.
 type readAPI struct {
 	log         *slog.Logger
 	cfg         config.API
@@ -22,14 +22,14 @@ type readAPI struct {
 	server      *api.Server
 	certificate atomic.Pointer[tls.Certificate]
 
-	// Of tallies, which are made one at a time.
-	adding trouble
-	added  int         // records, since the last samples
-	stats  store.Stats // of the last samples
+	// Used by one tally at a time.
+	addError lastError
+	added    int         // records, since the last samples
+	stats    store.Stats // of the last samples
 }
 
-// startAPI serves the API until ctx ends. Should it end by itself, end gets the reason. What is returned
-// is closed when it is served no more.
+// startAPI serves the API until ctx ends. If the server fails before that, end gets the error. The returned channel is
+// closed when the server has ended.
 func (d *Daemon) startAPI(ctx context.Context, end context.CancelCauseFunc) (<-chan struct{}, error) {
 	served := make(chan struct{})
 	if d.cfg.API.Listen.Network == "" {
@@ -47,7 +47,7 @@ func (d *Daemon) startAPI(ctx context.Context, end context.CancelCauseFunc) (<-c
 	return served, nil
 }
 
-// openAPI binds the address, and then opens the store.
+// openAPI binds the address and then opens the store.
 func (d *Daemon) openAPI() (*readAPI, error) {
 	a := &readAPI{log: d.log, cfg: d.cfg.API}
 	o := api.Options{Hostname: d.cfg.Hostname, LocalOnly: a.cfg.Loopback, Log: d.log}
@@ -94,7 +94,7 @@ func (a *readAPI) serve(ctx context.Context) error {
 	return a.server.Serve(ctx, a.listener)
 }
 
-// close closes the store, after the last tally and the last query.
+// close closes the store. The last tally and the last query must have ended.
 func (a *readAPI) close() {
 	if a == nil {
 		return

@@ -26,7 +26,7 @@ import (
 	"socktally/store"
 )
 
-// fakeStore holds what it is given, all of it in every window.
+// fakeStore keeps all records, and returns all of them for every window.
 type fakeStore struct {
 	mu      sync.Mutex
 	records []record.Flow
@@ -83,13 +83,13 @@ func (s *fakeStore) fail(err error) {
 	s.err = err
 }
 
-// newAPI makes a fixture that serves what c counts, and tallies each hour only.
+// newAPI makes a fixture that serves the flows of c and tallies only once an hour.
 func newAPI(t *testing.T, c *fakeCounter, s *fakeStore, change func(*config.Config)) *fixture {
 	t.Helper()
 	return newAPIAt(t, nil, c, s, change)
 }
 
-// newAPIAt is newAPI with a clock of the test's own.
+// newAPIAt is newAPI with a given clock.
 func newAPIAt(t *testing.T, at clock.Clock, c *fakeCounter, s *fakeStore, change func(*config.Config)) *fixture {
 	t.Helper()
 	return newFixture(t, func(cfg *config.Config, o *Options) {
@@ -175,13 +175,13 @@ func TestQueriesSeeThePresent(t *testing.T) {
 	if got := ask(t, http.DefaultClient, base, api.DNSPath, url.Values{"tags": {"server_team:storage"}}); len(got) != 1 || got[0] != "network.dns_query:db.invalid 0" {
 		t.Errorf("got %q", got)
 	}
-	// What comes within a second of that may wait; what comes later is seen.
+	// Flows of the next second may be missing in an answer; later ones are in it.
 	c.set(nil, coverage.Losses{}, 1000)
 	at.Advance(refreshAfter)
 	if got := ask(t, http.DefaultClient, base, api.ConnectionsPath, groupBy); len(got) != 1 || got[0] != row+"1111" {
 		t.Errorf("got %q", got)
 	}
-	// A clock that is set makes nothing older.
+	// A step of the wall clock does not change the age of a tally.
 	before := c.tallied()
 	for _, step := range []time.Duration{0, 2 * time.Hour, -3 * time.Hour} {
 		at.Step(step)
@@ -214,7 +214,7 @@ func TestQueriesSeeThePresent(t *testing.T) {
 	}
 }
 
-// TestMetricsWaitWithinBounds has queries bring more combinations than may wait for a tick.
+// TestMetricsWaitWithinBounds has queries with more combinations than may wait for a tick.
 func TestMetricsWaitWithinBounds(t *testing.T) {
 	c := &fakeCounter{}
 	at := clocktest.New(time.Now())
@@ -222,7 +222,7 @@ func TestMetricsWaitWithinBounds(t *testing.T) {
 	if !f.daemon.flows.open() {
 		t.Fatal("no flows")
 	}
-	many := make([]record.Flow, maxHeld+1)
+	many := make([]record.Flow, maxWaiting+1)
 	for i := range many {
 		many[i] = record.Flow{Direction: record.Outgoing, Counters: record.Counters{BytesSentByClient: 1}}
 		many[i].Server.Addr = netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
@@ -245,7 +245,7 @@ func TestMetricsWaitWithinBounds(t *testing.T) {
 		}
 		sum += n
 	}
-	if want := float64(maxHeld + 1 + 7); sum != want {
+	if want := float64(maxWaiting + 1 + 7); sum != want {
 		t.Errorf("the metrics sum up to %v, want %v", sum, want)
 	}
 }
@@ -282,7 +282,7 @@ func TestStoreThatFails(t *testing.T) {
 	}
 }
 
-// TestStartFails at an address that is taken, and at a store that cannot be had.
+// TestStartFails has an address that is in use, and a store that cannot be opened.
 func TestStartFails(t *testing.T) {
 	l, err := api.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -309,7 +309,7 @@ func TestStartFails(t *testing.T) {
 	}
 }
 
-// TestAPIThatEnds ends the run too.
+// TestAPIThatEnds checks that the run ends if the server of the API fails.
 func TestAPIThatEnds(t *testing.T) {
 	c := &fakeCounter{}
 	f := newAPI(t, c, &fakeStore{}, nil)

@@ -46,7 +46,7 @@ func writeCertificate(t *testing.T, cert, key string, serial int64) *x509.Certif
 	return parsed
 }
 
-// TestTLS speaks it with a key, and with a certificate that is renewed.
+// TestTLS queries over TLS, with a key, before and after the certificate is renewed.
 func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert"), filepath.Join(dir, "key")

@@ -1,5 +1,5 @@
-// Package daemon wires the parts together: it reads on a schedule, or once, and forwards what it
-// read. It is the only package that knows all others.
+// Package daemon connects the parts: it reads on a schedule, or once, and forwards the samples. It is the only package that
+// imports all others.
 package daemon
 
 import (
@@ -26,14 +26,14 @@ import (
 	"socktally/metric"
 )
 
-// stopTimeout bounds the end of Run. The forwarder ends earlier, unless a reading or the standard
-// output hangs, which nothing can interrupt.
+// stopTimeout is how long the end of Run may take. The forwarder needs less, unless a reading or a write to the standard
+// output hangs: these cannot be interrupted.
 const stopTimeout = 4500 * time.Millisecond
 
-// onceTimeout bounds the delivery of a single reading and of what waited on disk.
+// onceTimeout is how long Once tries to deliver its reading and what was kept on disk.
 const onceTimeout = 10 * time.Second
 
-// Options are what a Daemon needs beside its configuration.
+// Options are what a Daemon needs in addition to its configuration.
 type Options struct {
 	// ProcRoot is where the proc file system is mounted; "/proc" if empty.
 	ProcRoot string
@@ -41,8 +41,8 @@ type Options struct {
 	Stdout io.Writer
 	// Version names this build.
 	Version string
-	// Clock tells the time of readings and tallies, the machine's if nil. The schedules, which a library keeps,
-	// go by the machine's.
+	// Clock is the clock of readings and tallies, the machine's if nil. The schedules are kept by a library, which
+	// always uses the clock of the machine.
 	Clock clock.Clock
 
 	openFlows func(flows.Options) (flowCounter, error)                            // flows.Open if nil
@@ -56,16 +56,16 @@ type Daemon struct {
 	clock     clock.Clock
 	collector *collector.Collector
 	forwarder *forward.Forwarder
-	flows     *flowTally              // nil where flows are off
-	api       atomic.Pointer[readAPI] // nil where there is none, and before Run
+	flows     *flowTally              // nil if flows are off
+	api       atomic.Pointer[readAPI] // nil if there is none, and before Run
 	openStore func(config.Config, *slog.Logger, clock.Clock) (recordStore, error)
 	manager   manager
 
-	mu      sync.Mutex
-	reading trouble
+	mu        sync.Mutex
+	readError lastError
 }
 
-// New opens what cfg asks for. It starts no reading.
+// New makes a Daemon and opens its sinks. It starts no reading.
 func New(cfg config.Config, log *slog.Logger, o Options) (*Daemon, error) {
 	if o.ProcRoot == "" {
 		o.ProcRoot = "/proc"
@@ -112,10 +112,10 @@ func openSinks(cfg config.Config, program sinks.Program) ([]forward.Sink, error)
 	return all, nil
 }
 
-// Run takes the first reading at once and then one on each tick of the schedule, until ctx ends, and
-// tallies flows on a schedule of their own where the host lets it. Where the configuration has an
-// address for the API, it serves that: an address or a store that cannot be had ends the run before it
-// begins. It returns when every reading is delivered, kept on disk or given up, at most 5 s later.
+// Run takes the first reading at once and then one at each tick of the schedule, until ctx ends. It tallies flows on
+// another schedule if the host allows it. If the configuration has an address for the API, it serves the API; it returns an
+// error at once if the address cannot be bound or the store cannot be opened. After the end of ctx it takes at most 5 s: it
+// returns when every reading is delivered, kept on disk or given up.
 func (d *Daemon) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -128,16 +128,16 @@ func (d *Daemon) Run(ctx context.Context) error {
 	c.Schedule(d.cfg.Schedule, cron.FuncJob(d.tick))
 	d.log.Info("started", "schedule", d.cfg.Schedule.Spec, "scope", string(d.cfg.Scope), "forward", d.cfg.Forward)
 	d.tick()
-	forgetStart()
+	releaseStartupPages()
 	d.manager.watch(c)
-	d.manager.tell(sd.SdNotifyReady)
-	c.Start() // before flows, which take a moment to open and must not cost a reading
+	d.manager.notify(sd.SdNotifyReady)
+	c.Start() // before flows are opened, because that takes a moment and no reading should be late
 	if d.flows != nil && d.flows.open() {
 		c.Schedule(d.cfg.Flows.Schedule, cron.FuncJob(func() { d.flows.tick(d.forwarder) }))
 	}
 
 	<-ctx.Done()
-	d.manager.tell(sd.SdNotifyStopping)
+	d.manager.notify(sd.SdNotifyStopping)
 	begin := d.clock.Monotonic()
 	stopped := make(chan []forward.Summary, 1)
 	go func() {
@@ -156,7 +156,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 				"spooled", s.Spooled, "replayed", s.Replayed, "took", (d.clock.Monotonic() - begin).Round(time.Millisecond).String())
 		}
 		if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
-			return err // of the API, which ended by itself
+			return err // the server of the API has failed
 		}
 		return nil
 	case <-d.clock.After(stopTimeout):
@@ -164,7 +164,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 }
 
-// tick takes the reading of one moment of the schedule, unless the one before still runs.
+// tick takes a reading, unless the previous one still runs.
 func (d *Daemon) tick() {
 	if !d.mu.TryLock() {
 		d.forwarder.Count(metric.ReadingsSkipped, 1)
@@ -176,14 +176,14 @@ func (d *Daemon) tick() {
 	d.read(now, d.cfg.Schedule.Next(now))
 }
 
-// Once takes one reading and waits until it is delivered or kept on disk. The error names each sink
-// for which neither succeeded, and what could not be read.
+// Once takes one reading and waits until it is delivered or kept on disk. The error names each sink for which both failed,
+// and what could not be read.
 func (d *Daemon) Once() error {
 	now := d.clock.Now()
 	errs := []error{d.read(now, now.Add(onceTimeout))}
 	for _, s := range d.forwarder.Close(onceTimeout) {
 		if s.Expired+s.Evicted > 0 {
-			// The loss is of earlier readings, so it is said and does not fail this one.
+			// The lost samples are from earlier readings, so this is logged but is not an error of this one.
 			d.log.Error("kept samples were given up", "sink", s.Sink, "too_old", s.Expired, "too_many", s.Evicted)
 		}
 		if s.Dropped > 0 {
@@ -193,8 +193,8 @@ func (d *Daemon) Once() error {
 	return errors.Join(errs...)
 }
 
-// read takes a reading and queues it for delivery by the deadline. What could not be read is
-// returned, counted, and logged when it changes.
+// read takes a reading and queues it for delivery by the deadline. It counts and returns the error of what could not be
+// read, and logs it when it changes.
 func (d *Daemon) read(now, deadline time.Time) error {
 	begin := d.clock.Monotonic()
 	samples, err := d.collector.Read(now)
@@ -205,19 +205,19 @@ func (d *Daemon) read(now, deadline time.Time) error {
 	if err != nil {
 		d.forwarder.Count(metric.ReadingsFailed, 1)
 	}
-	d.reading.log(d.log, err, "reading is not whole", "readings are whole again")
+	d.readError.logChange(d.log, err, "reading is not whole", "readings are whole again")
 	d.forwarder.Forward(samples, now, deadline)
 	return err
 }
 
-// trouble is the error of what was last tried, "" if there was none.
-type trouble string
+// lastError is the text of the error of the last try, "" if it succeeded.
+type lastError string
 
-// log logs one line when things begin to fail, fail differently, or are well again.
-func (t *trouble) log(log *slog.Logger, err error, failing, well string) {
-	now := trouble("")
+// logChange logs one line when an error begins, changes or ends, and nothing as long as it stays the same.
+func (t *lastError) logChange(log *slog.Logger, err error, failing, well string) {
+	now := lastError("")
 	if err != nil {
-		now = trouble(err.Error())
+		now = lastError(err.Error())
 	}
 	switch {
 	case now == *t:

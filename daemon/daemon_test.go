@@ -145,7 +145,7 @@ func TestRunDrainsOnStop(t *testing.T) {
 	})
 }
 
-// slowWriter takes its time for each write.
+// slowWriter waits before each write.
 type slowWriter struct {
 	output
 	delay time.Duration
@@ -156,7 +156,7 @@ func (w *slowWriter) Write(p []byte) (int, error) {
 	return w.output.Write(p)
 }
 
-// TestRunEndsBesideAHangingWriter has a pipe as its output that nobody reads.
+// TestRunEndsBesideAHangingWriter has a pipe as its output, and nobody reads from it.
 func TestRunEndsBesideAHangingWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -196,7 +196,7 @@ func TestRunOfACancelledContext(t *testing.T) {
 	})
 }
 
-// TestOverlappingTicksAreSkipped makes a reading hang: its file is a pipe without a writer.
+// TestOverlappingTicksAreSkipped has a reading that hangs: its file is a pipe without a writer.
 func TestOverlappingTicksAreSkipped(t *testing.T) {
 	f := newFixture(t, nil)
 	if err := os.Remove(f.sockstat); err != nil {

@@ -20,7 +20,7 @@ import (
 	"socktally/record"
 )
 
-// lastTally bounds the tally at the end of a run.
+// lastTally is how long the tally at the end of a run may take.
 const lastTally = time.Second
 
 // flowCounter is what a Daemon needs of a flows.Counter.
@@ -36,7 +36,7 @@ type flowCounter interface {
 func openFlows(o flows.Options) (flowCounter, error) {
 	c, err := flows.Open(o)
 	if err != nil {
-		return nil, err // and no counter that is a nil *flows.Counter
+		return nil, err // c is a nil *flows.Counter, which would be a flowCounter that is not nil
 	}
 	return c, nil
 }
@@ -49,24 +49,24 @@ type flowTally struct {
 	options  flows.Options
 	openFunc func(flows.Options) (flowCounter, error)
 	splitter *flowmetric.Splitter
-	networks atomic.Pointer[networks.Table] // of the splitter
-	api      *readAPI                       // nil where there is none
+	networks atomic.Pointer[networks.Table] // the same as in the splitter
+	api      *readAPI                       // nil if there is none
 
-	ticking sync.Mutex // held by a tick, so that there is one at a time
+	ticking sync.Mutex // held during a tick, so that there is only one at a time
 
 	mu      sync.Mutex  // held during a tally
-	counter flowCounter // nil before flows are open, and after
-	// Of monotonic time: the end of the last tally whose metrics were forwarded, the same for DNS, and the end of
-	// the last tally that succeeded.
-	since, dnsSince, fresh time.Duration
+	counter flowCounter // nil before open and after close
+	// Monotonic times: since is the end of the last tally whose metrics were forwarded, dnsSince is the same for
+	// DNS, and tallied is the end of the last tally that succeeded.
+	since, dnsSince, tallied time.Duration
 
-	losses coverage.Losses
-	tally  trouble
-	dns    trouble
-	losing bool
+	losses     coverage.Losses
+	tallyError lastError
+	dnsError   lastError
+	hasLosses  bool
 }
 
-// FlowOptions returns what cfg asks of a flows.Counter. Its Flows is not "off".
+// FlowOptions returns the options of a flows.Counter. cfg.Flows must be on.
 func FlowOptions(cfg config.Config) flows.Options {
 	o := flows.Options{
 		Mode: flows.Mode(cfg.Flows.Mode), Scope: flows.Host, MaxFlows: cfg.Flows.Max,
@@ -79,7 +79,7 @@ func FlowOptions(cfg config.Config) flows.Options {
 }
 
 func newFlowTally(cfg config.Config, log *slog.Logger, o Options) (*flowTally, error) {
-	splitter, err := flowmetric.New(flowmetric.Options{Tags: cfg.Flows.Tags, MaxContexts: cfg.Flows.MaxContexts})
+	splitter, err := flowmetric.New(flowmetric.Options{Tags: cfg.Flows.Tags, MaxCombinations: cfg.Flows.MaxCombinations})
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func newFlowTally(cfg config.Config, log *slog.Logger, o Options) (*flowTally, e
 	return f, nil
 }
 
-// open begins to count, and says how or why not in one line. Without flows the rest goes on.
+// open starts to count, and logs how. If that fails, it logs why and returns false: the daemon runs without flows.
 func (f *flowTally) open() bool {
 	counter, err := f.openFunc(f.options)
 	if err != nil {
@@ -109,20 +109,20 @@ func (f *flowTally) open() bool {
 	f.mu.Lock()
 	f.counter, f.since = counter, f.clock.Monotonic()
 	f.dnsSince = f.since
-	f.fresh = f.since - refreshAfter // there was none
+	f.tallied = f.since - refreshAfter // there was no tally yet
 	f.mu.Unlock()
 	f.log.Info("flows are counted", "source", string(counter.Source()), "schedule", f.cfg.Flows.Schedule.Spec)
 	LogCoverage(f.log, counter.Coverage())
 	return true
 }
 
-// LogCoverage logs each part of flows that is not counted in the best way: as a warning where something is lost.
+// LogCoverage logs each part of the flows that is not counted in the best way. It is a warning if something is lost.
 func LogCoverage(log *slog.Logger, parts []coverage.Entry) {
 	for _, c := range parts {
 		switch {
 		case c.Lost != "":
 			log.Warn("not all of flows is counted", slog.Any("", c))
-		case len(c.Refused) > 0:
+		case len(c.Errors) > 0:
 			log.Info("counting flows costs more", slog.Any("", c))
 		}
 	}
@@ -130,7 +130,7 @@ func LogCoverage(log *slog.Logger, parts []coverage.Entry) {
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-// tick tallies what flowed since the tick before, unless the tally of that still runs.
+// tick tallies the flows since the previous tick, unless that one still runs.
 func (f *flowTally) tick(to *forward.Forwarder) {
 	if !f.ticking.TryLock() {
 		to.Count(metric.FlowTalliesSkipped, 1)
@@ -142,7 +142,7 @@ func (f *flowTally) tick(to *forward.Forwarder) {
 	f.forward(context.Background(), to, f.cfg.Flows.Schedule.Next(f.clock.Now()))
 }
 
-// close tallies what flowed since the last tick and ends the counting.
+// close tallies the flows since the last tick and stops counting.
 func (f *flowTally) close(to *forward.Forwarder) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -158,8 +158,8 @@ func (f *flowTally) close(to *forward.Forwarder) {
 	f.counter = nil
 }
 
-// forward queues the metrics of one tally for delivery by the deadline. After an error the next tally
-// has the counts that this one could not read, and covers the time of both.
+// forward queues the metrics of one tally for delivery by the deadline. If the tally fails, the next one includes its
+// counts and its time.
 func (f *flowTally) forward(ctx context.Context, to *forward.Forwarder, deadline time.Time) {
 	begin := f.clock.Monotonic()
 	to.Count(metric.FlowTallies, 1)
@@ -183,43 +183,43 @@ func (f *flowTally) forward(ctx context.Context, to *forward.Forwarder, deadline
 	to.Forward(samples, now, deadline)
 }
 
-// take tallies flows and DNS and adds them to the store of the API, if there is one. The queries are nil
-// where DNS is not tallied, or could not be.
+// take tallies flows and DNS, and adds them to the store if there is one. The queries are nil if DNS is not tallied or
+// that failed.
 func (f *flowTally) take(ctx context.Context) ([]record.Flow, []record.DNS, error) {
 	records, err := f.counter.Tally(ctx)
-	f.tally.log(f.log, err, "flows could not be tallied", "flows are tallied again")
+	f.tallyError.logChange(f.log, err, "flows could not be tallied", "flows are tallied again")
 	if err != nil {
 		return nil, nil, err
 	}
 	queries, err := f.counter.TallyDNS(ctx)
-	f.dns.log(f.log, err, "DNS could not be tallied", "DNS is tallied again")
+	f.dnsError.logChange(f.log, err, "DNS could not be tallied", "DNS is tallied again")
 	for i := range records {
 		records[i].CleanNames()
 	}
 	for i := range queries {
 		queries[i].CleanNames()
 	}
-	f.fresh = f.clock.Monotonic()
+	f.tallied = f.clock.Monotonic()
 	if f.api != nil {
-		kept, keptQueries := f.nameRemotes(records, queries)
+		kept, keptQueries := f.tagRemotes(records, queries)
 		f.api.add(f.clock.Now(), kept, keptQueries)
 	}
 	return records, queries, nil
 }
 
 const (
-	// refreshAfter is how old a tally is at least before a query asks for a newer one.
+	// refreshAfter is the age at which a tally is too old for a query.
 	refreshAfter = time.Second
-	// maxHeld is how many combinations of tags wait for the next tick at most, some 200 bytes each.
-	maxHeld = 1 << 16
+	// maxWaiting is how many combinations of tags may wait for the next tick, about 200 bytes each.
+	maxWaiting = 1 << 16
 )
 
-// refresh tallies what flowed up to now, for a query that would have it. The metrics of that wait for
-// the next tick. Where too much waits, so does the query's sender for what is newer.
+// refresh tallies the flows up to now, so that a query has them. Their metrics wait for the next tick. If too many wait
+// already, there is no tally, and the query has the flows up to the last tally only.
 func (f *flowTally) refresh(ctx context.Context) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.counter == nil || f.clock.Monotonic()-f.fresh < refreshAfter || f.splitter.Held() > maxHeld {
+	if f.counter == nil || f.clock.Monotonic()-f.tallied < refreshAfter || f.splitter.Combinations() > maxWaiting {
 		return
 	}
 	if records, queries, err := f.take(ctx); err == nil {
@@ -232,12 +232,12 @@ func (f *flowTally) setNetworks(t *networks.Table) {
 	f.splitter.SetNetworks(t)
 }
 
-// countLosses counts what could not be counted since the tally before. It is logged when that begins
-// and when it ends.
+// countLosses makes metrics of the losses since the previous tally. It logs one line when losses begin and one when they
+// end.
 func (f *flowTally) countLosses(to *forward.Forwarder) {
 	losses, err := f.counter.Losses()
 	if err != nil {
-		return // as good as a tally that failed, which comes next
+		return // the next tally will fail in the same way and is logged
 	}
 	any := false
 	losses.Since(f.losses, func(reason string, n uint64) {
@@ -246,16 +246,16 @@ func (f *flowTally) countLosses(to *forward.Forwarder) {
 	})
 	f.losses = losses
 	switch {
-	case any && !f.losing:
+	case any && !f.hasLosses:
 		f.log.Warn("not every flow is counted as its own", "losses", fmt.Sprintf("%+v", losses))
-	case !any && f.losing:
+	case !any && f.hasLosses:
 		f.log.Info("every flow is counted as its own again")
 	}
-	f.losing = any
+	f.hasLosses = any
 }
 
-// Reload reads the table of networks and the certificate of the API again. One with a fault leaves the
-// one before in use.
+// Reload reads the table of networks and the certificate of the API again. If one of them has a fault, the previous one
+// stays in use.
 func (d *Daemon) Reload() {
 	hasNetworks := d.flows != nil && d.cfg.Flows.NetworksFile != ""
 	if !hasNetworks && d.cfg.API.TLSCert == "" {

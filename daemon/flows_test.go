@@ -18,7 +18,7 @@ import (
 	"socktally/record"
 )
 
-// fakeCounter counts what the test says.
+// fakeCounter returns the records that the test sets.
 type fakeCounter struct {
 	mu       sync.Mutex
 	records  []record.Flow
@@ -94,7 +94,7 @@ func withFlows(t *testing.T, c *fakeCounter, openErr error, change func(*config.
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg.Flows = config.Flows{Mode: "auto", Max: 100, Schedule: schedule, Tags: []string{"service", "remote"}, MaxContexts: 10}
+		cfg.Flows = config.Flows{Mode: "auto", Max: 100, Schedule: schedule, Tags: []string{"service", "remote"}, MaxCombinations: 10}
 		if change != nil {
 			change(cfg)
 		}
@@ -109,11 +109,11 @@ func withFlows(t *testing.T, c *fakeCounter, openErr error, change func(*config.
 
 func TestFlowsAreTallied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		refused := &coverage.Refusal{Name: "walk_storage", Kind: "iter/bpf_sk_storage_map", Answer: "operation not permitted"}
+		refused := &coverage.LoadError{Name: "walk_storage", Kind: "iter/bpf_sk_storage_map", Answer: "operation not permitted"}
 		c := &fakeCounter{coverage: []coverage.Entry{
 			{Part: coverage.TCP, By: "tp_btf/inet_sock_set_state"},
-			{Part: coverage.TCPOpen, By: "iter/tcp", Refused: []*coverage.Refusal{refused}},
-			{Part: coverage.DNS, Refused: []*coverage.Refusal{{Answer: "no"}}, Lost: "DNS", Remedy: "nothing"},
+			{Part: coverage.TCPOpen, By: "iter/tcp", Errors: []*coverage.LoadError{refused}},
+			{Part: coverage.DNS, Errors: []*coverage.LoadError{{Answer: "no"}}, Lost: "DNS", Remedy: "nothing"},
 		}}
 		f := newFixture(t, withFlows(t, c, nil, nil))
 		c.set(nil, coverage.Losses{}, 100, 11)
@@ -138,7 +138,7 @@ func TestFlowsAreTallied(t *testing.T) {
 		if f.out.lines("socktally.flow.bytes_sent:111|c|#service:web,remote:10.0.0.2") == nil {
 			t.Errorf("the flow is missing:\n%s", f.out.String())
 		}
-		c.set(nil, coverage.Losses{}, 5) // told by the last tally
+		c.set(nil, coverage.Losses{}, 5) // the last tally has it
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
@@ -312,7 +312,7 @@ func TestNetworksAreReadAgain(t *testing.T) {
 	}
 	f.daemon.forwarder.Close(0)
 	write("bad")
-	if _, err := New(config.Config{Flows: config.Flows{NetworksFile: path, MaxContexts: 1}}, f.daemon.log, Options{}); err == nil || !strings.Contains(err.Error(), path+": line 1: ") {
+	if _, err := New(config.Config{Flows: config.Flows{NetworksFile: path, MaxCombinations: 1}}, f.daemon.log, Options{}); err == nil || !strings.Contains(err.Error(), path+": line 1: ") {
 		t.Errorf("got %v", err)
 	}
 }

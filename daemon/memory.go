@@ -8,11 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forgetStart unmaps the program's code and constants, which come back from the page cache piece by piece
-// as they are needed. Much of both is needed by the start alone, when every package makes itself ready,
-// also those that these settings have no use for: 11.6 MB stay resident without it, 7.4 with it.
-// Where it cannot be done, nothing is different.
-func forgetStart() {
+// releaseStartupPages releases the pages of the program's code and constants. The kernel loads them again from the page
+// cache when they are needed. Many are needed only at the start, when all packages are initialised, also those that are
+// not used with these settings. The resident memory is 11.6 MB without this and 7.4 MB with it. If it fails, only memory
+// is lost.
+func releaseStartupPages() {
 	mappings, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
 		return
@@ -32,13 +32,13 @@ func forgetStart() {
 				from, to = addresses(fields[0])
 			}
 		case len(fields) == 3 && fields[0] == "Anonymous:" && fields[1] == "0" && to > from:
-			// Nobody, a loader or a debugger, has changed it: what the file has is the same.
+			// No loader and no debugger has changed this mapping, so it is the same as in the file.
 			_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED)
 		}
 	}
 }
 
-// addresses reads "from-to", in hexadecimal; both are 0 if it is not that.
+// addresses parses "from-to" in hexadecimal. Both are 0 if that fails.
 func addresses(text string) (from, to uintptr) {
 	first, last, _ := strings.Cut(text, "-")
 	a, errA := strconv.ParseUint(first, 16, 64)

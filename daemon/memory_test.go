@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// resident is what of this program's file is in memory and not changed, in KiB.
+// resident is how much of this program's file is in memory and not changed, in KiB.
 func resident(t *testing.T) int {
 	t.Helper()
 	status, err := os.ReadFile("/proc/self/status")
@@ -33,7 +33,7 @@ func TestForgetStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := resident(t)
-	forgetStart()
+	releaseStartupPages()
 	if after := resident(t); after >= before {
 		t.Errorf("%d KiB of a program of %d KiB are resident, before it were %d", after, len(executable)>>10, before)
 	}

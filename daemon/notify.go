@@ -11,32 +11,31 @@ import (
 	"socktally/internal/clock"
 )
 
-// manager tells the service manager how the daemon fares, by sd_notify(3). Without one, which is
-// without NOTIFY_SOCKET in the environment, it does nothing.
+// manager reports the state of the daemon to the service manager by sd_notify(3). It does nothing if there is no
+// NOTIFY_SOCKET in the environment.
 type manager struct {
 	log   *slog.Logger
 	clock clock.Clock
-	// reading is the monotonic time when the reading that now runs began, nil where none runs.
+	// reading is the monotonic time at which the current reading began, nil if none runs.
 	reading atomic.Pointer[time.Duration]
 }
 
-// tell sends one state. An error is logged and not returned: the readings matter more.
-func (m *manager) tell(state string) {
+// notify sends one state. An error is logged but not returned, because readings must go on.
+func (m *manager) notify(state string) {
 	if _, err := sd.SdNotify(false, state); err != nil {
 		m.log.Warn("the service manager cannot be told", "state", state, "error", err)
 	}
 }
 
-// begin notes that a reading runs until the function that it returns is called.
+// begin notes that a reading runs. It ends when the returned function is called.
 func (m *manager) begin() (end func()) {
 	now := m.clock.Monotonic()
 	m.reading.Store(&now)
 	return func() { m.reading.Store(nil) }
 }
 
-// watch reports life twice in each of the manager's watchdog intervals, if it wants that. The reports
-// stand on the schedule of the readings, so that they end with it, and they pause while a reading has
-// run for a whole interval.
+// watch sends keep-alive messages if the service manager has a watchdog, two in each watchdog interval. They are jobs of
+// the same cron as the readings, so they stop if that stops. They also stop while a reading has run for a whole interval.
 func (m *manager) watch(schedule *cron.Cron) {
 	interval, err := sd.SdWatchdogEnabled(false)
 	if err != nil {
@@ -47,7 +46,7 @@ func (m *manager) watch(schedule *cron.Cron) {
 	}
 	schedule.Schedule(cron.Every(interval/2), cron.FuncJob(func() {
 		if began := m.reading.Load(); began == nil || m.clock.Monotonic()-*began < interval {
-			m.tell(sd.SdNotifyWatchdog)
+			m.notify(sd.SdNotifyWatchdog)
 		}
 	}))
 }

@@ -26,7 +26,7 @@ func TestServiceManager(t *testing.T) {
 	t.Setenv("WATCHDOG_USEC", strconv.FormatInt(interval.Microseconds(), 10))
 	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
 
-	// next returns what is told within some time, "" if nothing is.
+	// next returns the next message. It is "" if none comes in time.
 	next := func(within time.Duration) string {
 		t.Helper()
 		if err := told.SetReadDeadline(time.Now().Add(within)); err != nil {

@@ -18,7 +18,7 @@ import (
 
 const (
 	storeFile = "socktally.db"
-	// storeMaxBytes bounds the file of the store.
+	// storeMaxBytes is the largest size of the store's file.
 	storeMaxBytes = 1 << 30
 )
 
@@ -31,8 +31,8 @@ type recordStore interface {
 	Close() error
 }
 
-// openStore opens the store in the state folder. Where that cannot be written, a person most likely
-// tries the daemon out: the store is in memory then, which is said.
+// openStore opens the store in the state folder. If that cannot be written, somebody probably only tries the daemon: then
+// the store is in memory, and a warning says so.
 func openStore(cfg config.Config, log *slog.Logger, c clock.Clock) (recordStore, error) {
 	o := store.Options{
 		Path: filepath.Join(cfg.StateDir, storeFile), Retention: cfg.API.Retention, MaxBytes: storeMaxBytes, Log: log, Clock: c,
@@ -44,25 +44,25 @@ func openStore(cfg config.Config, log *slog.Logger, c clock.Clock) (recordStore,
 		s, err = store.Open(o)
 	}
 	if err != nil {
-		return nil, err // and no store that is a nil *store.Store
+		return nil, err // s is a nil *store.Store, which would be a recordStore that is not nil
 	}
 	return s, nil
 }
 
-// add puts the records of a tally into the store, which logs by itself what becomes of its file.
+// add adds the records of a tally to the store. The store itself logs errors of its file.
 func (a *readAPI) add(at time.Time, records []record.Flow, queries []record.DNS) {
 	n := len(records) + len(queries)
 	if n == 0 {
 		return
 	}
 	err := a.store.Add(at, records, queries)
-	a.adding.log(a.log, err, "the store takes no records", "the store takes records again")
+	a.addError.logChange(a.log, err, "the store takes no records", "the store takes records again")
 	if err == nil {
 		a.added += n
 	}
 }
 
-// samples returns the state of the store, and counts what became of records since the last call.
+// samples returns gauges of the store, and counts records and losses since the last call.
 func (a *readAPI) samples(to *forward.Forwarder, now time.Time) []metric.Sample {
 	if a == nil {
 		return nil

@@ -15,7 +15,8 @@ import (
 	"socktally/store"
 )
 
-// TestStoreOfTheStateFolder is kept from one run to the next, and is one daemon's at a time.
+// TestStoreOfTheStateFolder checks that a later run has the records of an earlier one, and that only one daemon at a time
+// can open the store.
 func TestStoreOfTheStateFolder(t *testing.T) {
 	cfg := config.Config{StateDir: filepath.Join(t.TempDir(), "state"), API: config.API{Retention: time.Hour}}
 	log := slog.New(slog.DiscardHandler)
@@ -52,7 +53,7 @@ func TestStoreOfTheStateFolder(t *testing.T) {
 	}
 }
 
-// TestStoreWithoutAFolder is in memory, and says so in a line.
+// TestStoreWithoutAFolder checks that the store is in memory if its folder cannot be written, and that a line is logged.
 func TestStoreWithoutAFolder(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

@@ -1,6 +1,6 @@
-// Package doctor says what a host allows socktally, what is off and why, and the one thing to do about
-// it. It reads the proc and sys file systems and the settings, and attaches the tracer for a moment; only a
-// probe counts with it, or shows the key to the intake.
+// Package doctor checks what a host allows socktally to do. For each finding it says what is wrong, why, and the one thing
+// to do about it. It reads the proc and sys file systems and the settings, and attaches the tracer for a moment. Only a
+// probe also counts flows and sends the key to the intake.
 package doctor
 
 import (
@@ -14,7 +14,7 @@ import (
 	"socktally/internal/host"
 )
 
-// What a check has found, under its usual name here.
+// The types of package finding.
 type (
 	Finding = finding.Finding
 	State   = finding.State
@@ -29,11 +29,12 @@ const (
 // Options are what Examine looks at. Proc and Sys are where these file systems are mounted.
 type Options struct {
 	Proc, Sys string
-	// Process is the one whose capabilities, filter, mounts and sockets count, "self" or an id.
+	// Process is the process that is checked: its capabilities, seccomp filter, mounts and sockets. It is "self" or a
+	// PID.
 	Process string
 	Config  config.Config
-	// Flows are the settings by which flows are counted. Attach has the programs attached for a moment, to see
-	// what the kernel allows. Probe also counts, for Interval, and shows the key to the intake.
+	// Flows are the settings for counting flows. With Attach, the programs are attached for a moment, to see what the
+	// kernel allows. With Probe, they count for Interval, and the key is sent to the intake.
 	Flows    flows.Options
 	Attach   bool
 	Probe    bool
@@ -41,7 +42,7 @@ type Options struct {
 	Now      time.Time
 }
 
-// Examine makes all checks, in the order in which they build on each other.
+// Examine makes all checks. Each check comes after those that it depends on.
 func Examine(ctx context.Context, o Options) []Finding {
 	e := examination{Options: o, host: host.Reader{Proc: o.Proc, Sys: o.Sys, Process: o.Process}}
 	e.kernel()
@@ -73,22 +74,22 @@ func ExitCode(findings []Finding) int {
 	return code
 }
 
-// examination gathers the findings.
+// examination collects the findings.
 type examination struct {
 	Options
 	host     host.Reader
 	findings []Finding
 }
 
-func (e *examination) ok(check, text string) { e.find(check, OK, text, "") }
+func (e *examination) addOK(check, text string) { e.add(check, OK, text, "") }
 
-func (e *examination) find(check string, state State, text, remedy string) {
+func (e *examination) add(check string, state State, text, remedy string) {
 	e.findings = append(e.findings, Finding{Check: check, State: state, Text: text, Remedy: remedy})
 }
 
 func (e *examination) flowsOn() bool { return e.Config.Flows.On() }
 
-// ofProcess is a path below the process that is looked at.
-func (e *examination) ofProcess(name string) string {
+// processPath is a path below the folder of the process in /proc.
+func (e *examination) processPath(name string) string {
 	return filepath.Join(e.Proc, e.Process, name)
 }

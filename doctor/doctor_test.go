@@ -16,7 +16,7 @@ import (
 	"socktally/metric"
 )
 
-// allowing is a proc and a sys file system that allow everything.
+// allowing are proc and sys file systems of a host that allows everything.
 var allowing = map[string]string{
 	"proc/sys/kernel/osrelease":              "6.1.0-13-amd64\n",
 	"proc/sys/net/ipv4/tcp_max_orphans":      "65536\n",
@@ -62,7 +62,7 @@ func options(t *testing.T, changed map[string]string) Options {
 	}}
 }
 
-// faults returns what is not well, a line each, and fails the test for one without a remedy.
+// faults returns the findings that are not OK, one line for each. It fails the test if one has no remedy.
 func faults(t *testing.T, findings []Finding) string {
 	t.Helper()
 	var all []string
@@ -157,7 +157,7 @@ func TestSpoolIsShown(t *testing.T) {
 	}
 }
 
-// TestUDPReceiver looks at this machine's own sockets.
+// TestUDPReceiver uses real sockets of this machine.
 func TestUDPReceiver(t *testing.T) {
 	o := options(t, nil)
 	o.Proc = "/proc"
@@ -186,7 +186,7 @@ func TestUDPReceiver(t *testing.T) {
 		}
 	}
 
-	// One that does not read drops what its buffer cannot take.
+	// A receiver that does not read drops datagrams when its buffer is full.
 	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
@@ -241,7 +241,7 @@ func TestUnixReceiver(t *testing.T) {
 	}
 }
 
-// TestKey shows the key to nobody but the intake, and to that only in a probe.
+// TestKey checks that the key is sent to the intake alone, and only in a probe.
 func TestKey(t *testing.T) {
 	const secret = "0123456789abcdef"
 	var shown []string

@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// schedule tells when the next reading and the next tally are due.
+// schedule reports when the next reading and the next tally are due.
 func (e *examination) schedule() {
 	tell := func(check, spec string, s cron.Schedule) {
 		next := s.Next(e.Now)
-		e.ok(check, fmt.Sprintf("%s, next at %s", spec, next.Format(time.RFC3339)))
+		e.addOK(check, fmt.Sprintf("%s, next at %s", spec, next.Format(time.RFC3339)))
 	}
 	tell("schedule", e.Config.Schedule.Spec, e.Config.Schedule)
 	if e.flowsOn() {
@@ -23,23 +23,23 @@ func (e *examination) schedule() {
 	}
 }
 
-// unreadable is the folder of a spool in which it puts files that it cannot read.
-const unreadable = "unreadable"
+// unreadableDir is the folder in which a spool puts files that it cannot read.
+const unreadableDir = "unreadable"
 
-// spool looks at what waits for each sink, and whether more could.
+// spool checks what is kept on disk for each sink, and whether more can be written.
 func (e *examination) spool() {
 	if e.Config.Spool.MaxBytes == 0 {
-		e.ok("spool", "off, by SOCKTALLY_SPOOL_MAX_BYTES: what cannot be delivered at once is lost")
+		e.addOK("spool", "off, by SOCKTALLY_SPOOL_MAX_BYTES: what cannot be delivered at once is lost")
 		return
 	}
 	root := filepath.Join(e.Config.StateDir, "spool")
-	if at := nearest(root); unix.Access(at, unix.W_OK) != nil {
-		e.find("spool", Less, at+" cannot be written by this user: what cannot be delivered at once is lost", "give the folder to the user that socktally runs as, or set SOCKTALLY_STATE_DIR")
+	if at := nearestExisting(root); unix.Access(at, unix.W_OK) != nil {
+		e.add("spool", Less, at+" cannot be written by this user: what cannot be delivered at once is lost", "give the folder to the user that socktally runs as, or set SOCKTALLY_STATE_DIR")
 	}
 	for _, sink := range e.Config.Forward {
 		folder := filepath.Join(root, sink)
 		if !exists(folder) {
-			e.ok("spool", sink+": nothing waits")
+			e.addOK("spool", sink+": nothing waits")
 			continue
 		}
 		files, bytes, aside, oldest := 0, int64(0), 0, e.Now
@@ -49,8 +49,8 @@ func (e *examination) spool() {
 			}
 			info, err := entry.Info()
 			switch {
-			case err != nil: // delivered just now
-			case filepath.Base(filepath.Dir(path)) == unreadable:
+			case err != nil: // it was delivered and removed just now
+			case filepath.Base(filepath.Dir(path)) == unreadableDir:
 				aside++
 			case filepath.Ext(path) == ".spool":
 				files, bytes = files+1, bytes+info.Size()
@@ -66,35 +66,35 @@ func (e *examination) spool() {
 		}
 		switch {
 		case err != nil:
-			e.find("spool", Less, sink+": "+err.Error(), "run doctor as root, or as the user that socktally runs as")
+			e.add("spool", Less, sink+": "+err.Error(), "run doctor as root, or as the user that socktally runs as")
 		case aside > 0:
-			e.find("spool", Less, fmt.Sprintf("%s; %d are unreadable", text, aside), "look at "+filepath.Join(folder, unreadable)+" and delete it")
+			e.add("spool", Less, fmt.Sprintf("%s; %d are unreadable", text, aside), "look at "+filepath.Join(folder, unreadableDir)+" and delete it")
 		default:
-			e.ok("spool", text)
+			e.addOK("spool", text)
 		}
 	}
 }
 
-// nearest is path or the nearest folder above it that exists.
-func nearest(path string) string {
+// nearestExisting is path or, if it does not exist, the nearest parent that does.
+func nearestExisting(path string) string {
 	for !exists(path) && path != "/" {
 		path = filepath.Dir(path)
 	}
 	return path
 }
 
-// store looks at the file that the read API answers from.
+// store checks the file of the API's store.
 func (e *examination) store() {
 	path := filepath.Join(e.Config.StateDir, "socktally.db")
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.Mode().IsRegular():
-		e.ok("store", fmt.Sprintf("%s has %d bytes", path, info.Size()))
+		e.addOK("store", fmt.Sprintf("%s has %d bytes", path, info.Size()))
 	case err == nil:
-		e.find("store", Less, path+" is no file", "move it away")
+		e.add("store", Less, path+" is no file", "move it away")
 	case os.IsNotExist(err):
-		e.ok("store", "none")
+		e.addOK("store", "none")
 	default:
-		e.find("store", Less, err.Error(), "run doctor as root, or as the user that socktally runs as")
+		e.add("store", Less, err.Error(), "run doctor as root, or as the user that socktally runs as")
 	}
 }

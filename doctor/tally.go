@@ -11,19 +11,19 @@ import (
 	"socktally/metric"
 )
 
-// flows attaches the tracer and says of each part of flows how it is counted.
+// flows attaches the tracer and reports how each part of the flows is counted.
 func (e *examination) flows(ctx context.Context) {
 	counter, err := flows.Open(e.Flows)
 	if err != nil {
-		e.find("flows", Less, oneLine(err), "see the findings above, or set SOCKTALLY_FLOWS=off")
+		e.add("flows", Less, oneLine(err), "see the findings above, or set SOCKTALLY_FLOWS=off")
 		return
 	}
 	defer counter.Close()
 	for _, c := range counter.Coverage() {
 		if c.Lost == "" {
-			e.ok("flows", c.String())
+			e.addOK("flows", c.String())
 		} else {
-			e.find("flows", Less, c.String(), c.Remedy)
+			e.add("flows", Less, c.String(), c.Remedy)
 		}
 	}
 	if e.Probe {
@@ -31,7 +31,8 @@ func (e *examination) flows(ctx context.Context) {
 	}
 }
 
-// tally counts flows for an interval, and says how many combinations of tags they make.
+// tally counts flows for an interval, and reports how many combinations of tags they have. A context is a combination of
+// a metric name and tags, as in Datadog's documentation.
 func (e *examination) tally(ctx context.Context, counter *flows.Counter) {
 	began := time.Now()
 	select {
@@ -41,12 +42,12 @@ func (e *examination) tally(ctx context.Context, counter *flows.Counter) {
 	}
 	records, err := counter.Tally(ctx)
 	if err != nil {
-		e.find("contexts", Less, oneLine(err), "try again")
+		e.add("contexts", Less, oneLine(err), "try again")
 		return
 	}
-	splitter, err := flowmetric.New(flowmetric.Options{Tags: e.Config.Flows.Tags, MaxContexts: e.Config.Flows.MaxContexts})
+	splitter, err := flowmetric.New(flowmetric.Options{Tags: e.Config.Flows.Tags, MaxCombinations: e.Config.Flows.MaxCombinations})
 	if err != nil {
-		e.find("contexts", Less, err.Error(), "correct SOCKTALLY_FLOW_TAGS")
+		e.add("contexts", Less, err.Error(), "correct SOCKTALLY_FLOW_TAGS")
 		return
 	}
 	now := time.Now()
@@ -58,10 +59,10 @@ func (e *examination) tally(ctx context.Context, counter *flows.Counter) {
 		contexts[s.Name+" "+strings.Join(s.Tags, ",")] = true
 	}
 	text := fmt.Sprintf("%d flows in %v make %.0f combinations of tags and %d contexts (a custom metric each); the budget is %d combinations",
-		len(records), now.Sub(began).Round(time.Second), combinations, len(contexts), e.Config.Flows.MaxContexts)
-	if int(combinations) > e.Config.Flows.MaxContexts {
-		e.find("contexts", Less, text, "split by less in SOCKTALLY_FLOW_TAGS, or raise SOCKTALLY_FLOW_MAX_CONTEXTS")
+		len(records), now.Sub(began).Round(time.Second), combinations, len(contexts), e.Config.Flows.MaxCombinations)
+	if int(combinations) > e.Config.Flows.MaxCombinations {
+		e.add("contexts", Less, text, "split by less in SOCKTALLY_FLOW_TAGS, or raise SOCKTALLY_FLOW_MAX_CONTEXTS")
 	} else {
-		e.ok("contexts", text)
+		e.addOK("contexts", text)
 	}
 }

@@ -8,12 +8,12 @@ import (
 // dnsCounts are the counters of DNS queries that have a metric.
 var dnsCounts = withMetric(record.DNSFields(), metric.DNSPrefix)
 
-// queries is what became of the DNS queries of one combination.
+// queries are the DNS queries of one combination.
 type queries struct{ record.DNSCounts }
 
 func (q *queries) merge(other *queries) { q.Add(&other.DNSCounts) }
 
-// weight counts queries and what became of them, which may be in another interval.
+// weight is the number of queries and results. The result of a query may be in a later interval than the query.
 func (q *queries) weight() uint64 { return q.Requests + q.Successes + q.Failures() }
 
 func (q *queries) appendSamples(all []metric.Sample, to template) []metric.Sample {

@@ -28,7 +28,7 @@ func query(service, name string, latencies ...time.Duration) record.DNS {
 	return r
 }
 
-// byTag are the values of one metric by its tags.
+// byTag returns the values of one metric by its tags.
 func byTag(samples []metric.Sample, name string) map[string]float64 {
 	values := map[string]float64{}
 	for _, m := range samples {
@@ -65,7 +65,7 @@ func TestDNSTags(t *testing.T) {
 	}
 }
 
-// TestDNSLatencies merges the latencies of two names, one of which has room of its own next time.
+// TestDNSLatencies merges the latencies of two names. In the next interval, one of them has a slot.
 func TestDNSLatencies(t *testing.T) {
 	s := newSplitter(t, 10, "service")
 	fast, slow := query("web", "a.invalid"), query("web", "b.invalid")
@@ -76,7 +76,7 @@ func TestDNSLatencies(t *testing.T) {
 	slow.SuccessLatency.Add(2 * time.Second)
 	slow.NXDomain, slow.ServFail, slow.OtherFailures, slow.Timeouts = 1, 2, 4, 8
 	slow.FailureLatency.Add(time.Millisecond)
-	for range 2 { // what the first took is not changed, nor is it there again
+	for range 2 { // the first round must change no record, and nothing of it may be in the second
 		samples := s.DNSSamples([]record.DNS{fast, slow}, start, interval)
 		for name, want := range map[string]float64{
 			"success_latency.p50": 0.005, "success_latency.p95": 0.010, "success_latency.p99": 1, "success_latency.max": 2,
@@ -121,12 +121,12 @@ func dnsTotals(records []record.DNS) map[string]uint64 {
 	return sums
 }
 
-// TestDNSSumsAndBudget holds for DNS what TestSumsAndBudget holds for flows.
+// TestDNSSumsAndBudget checks for DNS what TestSumsAndBudget checks for flows.
 func TestDNSSumsAndBudget(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		names := tagNames.Draw(t, "tags")
 		budget := rapid.IntRange(1, 12).Draw(t, "budget")
-		s, err := New(Options{Tags: names, MaxContexts: budget})
+		s, err := New(Options{Tags: names, MaxCombinations: budget})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,8 +1,9 @@
-// Package flowmetric turns the flow and DNS records of an interval into samples: it splits their counts
-// by tags, within a budget of combinations, so that the sums over all tags are those of the records.
+// Package flowmetric makes samples from the flow and DNS records of an interval. It sums the counts for each combination
+// of tags. The number of combinations is limited; those beyond the limit are summed in one. So the sum over all
+// combinations is always the sum over all records.
 //
-// Counts are added up as uint64 and become float64 in the sample, which is exact up to 2^53: 9 PB for
-// one combination and interval.
+// Counts are summed as uint64 and become float64 in a sample. That is exact up to 2^53, which is 9 PB for one combination
+// and interval.
 package flowmetric
 
 import (
@@ -16,36 +17,36 @@ import (
 	"socktally/record"
 )
 
-// Network is what is known of the networks that a remote end is in.
+// Network is a table of networks.
 type Network interface {
-	// Lookup returns the name of the network that addr is in, "" for none, and its tags, which are as
-	// metric.AppendTag leaves them. It may be called by several goroutines.
+	// Lookup returns the name of the network of addr, "" for none, and its tags, in the form of metric.AppendTag. It
+	// may be called concurrently.
 	Lookup(addr netip.Addr) (name string, tags []string)
 }
 
 // Options are the settings of a Splitter.
 type Options struct {
-	// Tags are the names of the tags to split by, each known to metric.KnownFlowTag. Those that say
-	// nothing about DNS are left out for its metrics, those that are of DNS alone for flows.
+	// Tags are the names of the tags to split by, each known to metric.KnownFlowTag. The metrics of flows do not have
+	// the tags that only DNS has, and the metrics of DNS do not have those that only flows have.
 	Tags []string
-	// MaxContexts is how many combinations of tags an interval has at most, 1 or more, of flows and of
-	// DNS each. The last is that of all others.
-	MaxContexts int
+	// MaxCombinations is how many combinations of tags an interval has at most, for flows and for DNS each. It is 1 or
+	// more. One of them is the combination of all others.
+	MaxCombinations int
 }
 
-// Splitter splits the flows and the DNS queries of one interval after the other. SetNetworks may be
-// called by any goroutine, all else by one at a time.
+// Splitter splits the flows and DNS queries of each interval by tags. SetNetworks may be called concurrently, all other
+// methods may not.
 type Splitter struct {
 	networks atomic.Pointer[Network]
 	flows    split[traffic, *traffic]
 	dns      split[queries, *queries]
-	current  view
+	current  localRecord
 }
 
-// New returns a Splitter that has seen nothing.
+// New returns an empty Splitter.
 func New(o Options) (*Splitter, error) {
-	if o.MaxContexts < 1 {
-		return nil, fmt.Errorf("flow contexts %d: want 1 or more", o.MaxContexts)
+	if o.MaxCombinations < 1 {
+		return nil, fmt.Errorf("flow contexts %d: want 1 or more", o.MaxCombinations)
 	}
 	var ofFlows, ofDNS []tag
 	for _, name := range o.Tags {
@@ -61,12 +62,12 @@ func New(o Options) (*Splitter, error) {
 		}
 	}
 	return &Splitter{
-		flows: newSplit[traffic](ofFlows, o.MaxContexts),
-		dns:   newSplit[queries](ofDNS, o.MaxContexts),
+		flows: newSplit[traffic](ofFlows, o.MaxCombinations),
+		dns:   newSplit[queries](ofDNS, o.MaxCombinations),
 	}, nil
 }
 
-// SetNetworks sets the table of networks, which holds for everything that is split after.
+// SetNetworks sets the table of networks for all later records.
 func (s *Splitter) SetNetworks(n Network) { s.networks.Store(&n) }
 
 func (s *Splitter) network(addr netip.Addr) (string, []string) {
@@ -77,8 +78,7 @@ func (s *Splitter) network(addr netip.Addr) (string, []string) {
 	return (*n).Lookup(addr)
 }
 
-// Add takes records and queries of an interval that has not ended. They are among the next Samples and
-// DNSSamples.
+// Add adds records and queries before the end of an interval. The next Samples and DNSSamples include them.
 func (s *Splitter) Add(records []record.Flow, queries []record.DNS) {
 	s.addFlows(records)
 	if queries != nil {
@@ -86,11 +86,11 @@ func (s *Splitter) Add(records []record.Flow, queries []record.DNS) {
 	}
 }
 
-// Held is how many combinations the interval has so far, of flows and of DNS.
-func (s *Splitter) Held() int { return s.flows.held() + s.dns.held() }
+// Combinations is how many combinations the interval has so far, of flows and DNS together.
+func (s *Splitter) Combinations() int { return s.flows.size() + s.dns.size() }
 
-// addFlows adds up flows. What the tracer itself could not tell apart, and a flow whose own tags all
-// read "other", belong to the others.
+// addFlows adds flows to their combinations. Overflow records, and flows whose tags are all "other", belong to the
+// combination of all others.
 func (s *Splitter) addFlows(records []record.Flow) {
 	s.flows.begin(len(records))
 	for i := range records {
@@ -99,9 +99,9 @@ func (s *Splitter) addFlows(records []record.Flow) {
 			s.flows.others().add(r)
 			continue
 		}
-		s.flows.of(s.flowView(r)).add(r)
+		s.flows.of(s.localFlow(r)).add(r)
 	}
-	s.current = view{} // holds on to no record
+	s.current = localRecord{} // keeps no reference to a record
 }
 
 func (s *Splitter) addDNS(records []record.DNS) {
@@ -112,25 +112,24 @@ func (s *Splitter) addDNS(records []record.DNS) {
 			s.dns.others().Add(&r.DNSCounts)
 			continue
 		}
-		s.dns.of(s.dnsView(r)).Add(&r.DNSCounts)
+		s.dns.of(s.localDNS(r)).Add(&r.DNSCounts)
 	}
-	s.current = view{}
+	s.current = localRecord{}
 }
 
-// Samples returns the samples of the flows of one interval that ended at now: of records, and of those
-// that Add took. A count of zero has no sample. The samples of one combination share their tags.
+// Samples ends an interval at the time now. It returns the samples of records and of those that Add has added. A
+// count of zero has no sample. The samples of one combination share the slice of tags.
 func (s *Splitter) Samples(records []record.Flow, now time.Time, interval time.Duration) []metric.Sample {
 	s.addFlows(records)
-	return s.flows.end(now, interval, metric.FlowContexts, metric.FlowCombinations)
+	return s.flows.end(now, interval, metric.FlowCombinationsSent, metric.FlowCombinations)
 }
 
-// DNSSamples is what Samples is, of DNS queries. Its combinations have a budget of their own, of the
-// same size. It returns none for records that are nil, which say that DNS is not tallied,
-// unless Add took some.
+// DNSSamples is the same as Samples for DNS queries. Their combinations have a limit of their own, of the same size. If
+// records are nil, DNS is not tallied: then it returns nothing, unless Add has added queries.
 func (s *Splitter) DNSSamples(records []record.DNS, now time.Time, interval time.Duration) []metric.Sample {
 	if records == nil && !s.dns.begun {
 		return nil
 	}
 	s.addDNS(records)
-	return s.dns.end(now, interval, metric.DNSContexts, metric.DNSCombinations)
+	return s.dns.end(now, interval, metric.DNSCombinationsSent, metric.DNSCombinations)
 }

@@ -25,7 +25,7 @@ func flow(service, server string) record.Flow {
 
 func newSplitter(t testing.TB, budget int, tags ...string) *Splitter {
 	t.Helper()
-	s, err := New(Options{Tags: tags, MaxContexts: budget})
+	s, err := New(Options{Tags: tags, MaxCombinations: budget})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestEveryTagHasAValue(t *testing.T) {
 			tag = ""
 		}
 		wantSent(t, newSplitter(t, 9, name).Samples([]record.Flow{r}, start, interval), map[string]float64{tag: 100})
-		// The same flow as the server's host has it, without what is known of the ends.
+		// The same flow on the host of the server, with nothing known about the ends.
 		bare := record.Flow{Direction: record.Incoming, Counters: record.Counters{BytesSentByServer: 5}}
 		bare.Server.Addr = netip.IPv6Unspecified()
 		for key := range sentBy(newSplitter(t, 9, name).Samples([]record.Flow{bare}, start, interval)) {
@@ -83,7 +83,7 @@ func TestEveryTagHasAValue(t *testing.T) {
 			}
 		}
 	}
-	if _, err := New(Options{Tags: []string{"x"}, MaxContexts: 1}); err == nil {
+	if _, err := New(Options{Tags: []string{"x"}, MaxCombinations: 1}); err == nil {
 		t.Error("an unknown tag was accepted")
 	}
 	if _, err := New(Options{}); err == nil {
@@ -91,7 +91,7 @@ func TestEveryTagHasAValue(t *testing.T) {
 	}
 }
 
-// TestRemoteIsNamed has DNS name servers as whoever answers likes.
+// TestRemoteIsNamed has names of servers from DNS, also hostile ones.
 func TestRemoteIsNamed(t *testing.T) {
 	s := newSplitter(t, 10, "remote", "server_domain")
 	named := func(server, domain string) record.Flow {
@@ -128,7 +128,7 @@ func TestClass(t *testing.T) {
 	}
 }
 
-// TestHostileValues has processes call themselves what would be other tags, lines or log entries.
+// TestHostileValues has names of processes that look like other tags, lines or log entries.
 func TestHostileValues(t *testing.T) {
 	s := newSplitter(t, 100, "service", "direction")
 	big := strings.Repeat("\x00\n|#,é", 10_000)
@@ -146,8 +146,7 @@ func TestHostileValues(t *testing.T) {
 	})
 }
 
-// TestOthersAreOne has a process whose own tags are those of all others, and flows that the tracer
-// itself had no room for.
+// TestOthersAreOne has a process whose tags are those of the combination of all others, and overflow records.
 func TestOthersAreOne(t *testing.T) {
 	s := newSplitter(t, 2, "service")
 	overflow := record.Flow{Direction: record.Outgoing, Counters: record.Counters{BytesSentByClient: 7}}
@@ -157,7 +156,7 @@ func TestOthersAreOne(t *testing.T) {
 		map[string]float64{"service:big": 1000, "service:other": 307})
 }
 
-// TestLargeCounts adds up more than a float64 or an int64 could.
+// TestLargeCounts sums counts that are too large for a float64 or an int64.
 func TestLargeCounts(t *testing.T) {
 	s := newSplitter(t, 1, "service")
 	var records []record.Flow
@@ -167,9 +166,9 @@ func TestLargeCounts(t *testing.T) {
 		records = append(records, r)
 	}
 	wantSent(t, s.Samples(records, start, interval), map[string]float64{"service:other": 1<<53 - 4})
-	p := places{held: map[string]uint64{}}
+	p := slots{weights: map[string]uint64{}}
 	for range 2 {
-		if placed, _ := p.assign([]claim{{key: "a", amount: math.MaxUint64, index: 1}, {key: "b", amount: 1, index: 2}}, 1); !slices.Equal(placed, []int{1}) {
+		if placed, _ := p.assign([]candidate{{key: "a", amount: math.MaxUint64, index: 1}, {key: "b", amount: 1, index: 2}}, 1); !slices.Equal(placed, []int{1}) {
 			t.Errorf("placed %v", placed)
 		}
 	}
@@ -196,28 +195,28 @@ func TestRTTIsTheMeanOfSockets(t *testing.T) {
 	}
 }
 
-// TestPlaces follows the rule step by step, with two places.
+// TestPlaces checks the rules step by step, with two slots.
 func TestPlaces(t *testing.T) {
-	p := places{held: map[string]uint64{}}
+	p := slots{weights: map[string]uint64{}}
 	for i, step := range []struct {
 		claims map[string]uint64
 		want   string
 	}{
 		{map[string]uint64{"a": 100, "b": 100, "c": 90}, "[a b]"},
-		{map[string]uint64{"a": 10, "b": 100, "c": 100}, "[a b]"},    // a weighs 50 and counts double: a draw
-		{map[string]uint64{"a": 50, "b": 100, "c": 101}, "[b c]"},    // more than twice
-		{map[string]uint64{"a": 101, "b": 100, "c": 101}, "[b c]"},   // and it does not come back at once
-		{map[string]uint64{"a": 101}, "[a]"},                         // b rests at 50, c does at 50 and counts 100: gone
-		{map[string]uint64{"a": 101, "b": 60, "c": 60}, "[a b]"},     // b rested and kept its place
-		{map[string]uint64{"a": 101}, "[a]"},                         // b rests at 30
-		{map[string]uint64{"a": 101, "c": 61}, "[a c]"},              // twice 15 is less
-		{map[string]uint64{"d": 0, "e": 0}, "[]"},                    // none that weighs something makes room
-		{map[string]uint64{"a": 0, "c": 0, "d": 0, "e": 0}, "[a c]"}, // nor now: 25 and 15
+		{map[string]uint64{"a": 10, "b": 100, "c": 100}, "[a b]"},    // a has weight 50 and rank 100, the same as c
+		{map[string]uint64{"a": 50, "b": 100, "c": 101}, "[b c]"},    // c has more than twice the weight of a
+		{map[string]uint64{"a": 101, "b": 100, "c": 101}, "[b c]"},   // a does not get its slot back at once
+		{map[string]uint64{"a": 101}, "[a]"},                         // b and c are idle with weight 50 and rank 100: one of them loses its slot
+		{map[string]uint64{"a": 101, "b": 60, "c": 60}, "[a b]"},     // b was idle and has kept its slot
+		{map[string]uint64{"a": 101}, "[a]"},                         // b is idle with weight 30
+		{map[string]uint64{"a": 101, "c": 61}, "[a c]"},              // b is idle with weight 15 and rank 30, less than c
+		{map[string]uint64{"d": 0, "e": 0}, "[]"},                    // a and c are idle, but still have weight
+		{map[string]uint64{"a": 0, "c": 0, "d": 0, "e": 0}, "[a c]"}, // and now too, with weights 25 and 15
 	} {
-		var claims []claim
+		var claims []candidate
 		for i, key := range []string{"a", "b", "c", "d", "e"} {
 			if bytes, ok := step.claims[key]; ok {
-				claims = append(claims, claim{key: key, amount: bytes, index: i})
+				claims = append(claims, candidate{key: key, amount: bytes, index: i})
 			}
 		}
 		placed, rest := p.assign(claims, 2)
@@ -226,19 +225,19 @@ func TestPlaces(t *testing.T) {
 			got = append(got, string(rune('a'+i)))
 		}
 		slices.Sort(got)
-		if fmt.Sprint(got) != step.want || len(placed)+len(rest) != len(claims) || len(p.held) > 2 {
-			t.Errorf("step %d: got %v, want %s; holding %v", i, got, step.want, p.held)
+		if fmt.Sprint(got) != step.want || len(placed)+len(rest) != len(claims) || len(p.weights) > 2 {
+			t.Errorf("step %d: got %v, want %s; holding %v", i, got, step.want, p.weights)
 		}
 	}
 	for range 10 { // 100 bytes are halved to nothing in seven steps
 		p.assign(nil, 2)
 	}
-	if len(p.held) != 0 {
-		t.Errorf("still holding %v", p.held)
+	if len(p.weights) != 0 {
+		t.Errorf("still holding %v", p.weights)
 	}
 }
 
-// manyRemotes are records to n remotes, each of a few bytes, beginning at another each round.
+// manyRemotes returns records of a few bytes each to n remotes, beginning with another remote in each round.
 func manyRemotes(n, round int) []record.Flow {
 	records := make([]record.Flow, n)
 	for i := range records {
@@ -255,7 +254,7 @@ func manyRemotes(n, round int) []record.Flow {
 
 var defaultTags = []string{"direction", "protocol", "service", "remote", "server_port"}
 
-// TestManyRemotes meets 25,000 new remotes in each interval of 30 s: 50,000 a minute.
+// TestManyRemotes has 25,000 new remotes in each interval of 30 s: 50,000 a minute.
 func TestManyRemotes(t *testing.T) {
 	const budget, rounds = 500, 20
 	s := newSplitter(t, budget, defaultTags...)
@@ -276,8 +275,8 @@ func TestManyRemotes(t *testing.T) {
 				t.Fatalf("round %d: %s misses %d", round, name, rest)
 			}
 		}
-		if len(contexts) > budget || len(s.flows.places.held) >= budget {
-			t.Fatalf("round %d: %d combinations, %d places", round, len(contexts), len(s.flows.places.held))
+		if len(contexts) > budget || len(s.flows.slots.weights) >= budget {
+			t.Fatalf("round %d: %d combinations, %d places", round, len(contexts), len(s.flows.slots.weights))
 		}
 		records, samples = nil, nil
 		runtime.GC()
@@ -308,18 +307,18 @@ func BenchmarkSamples(b *testing.B) {
 	}
 }
 
-// TestAddedRecordsAreAmongTheNext splits an interval in several parts.
+// TestAddedRecordsAreAmongTheNext adds the records of an interval in several parts.
 func TestAddedRecordsAreAmongTheNext(t *testing.T) {
 	s := newSplitter(t, 3, "service")
 	for range 2 { // intervals
-		if s.Held() != 0 {
-			t.Errorf("%d combinations before an interval", s.Held())
+		if s.Combinations() != 0 {
+			t.Errorf("%d combinations before an interval", s.Combinations())
 		}
 		s.Add([]record.Flow{flow("a", "192.0.2.1"), flow("b", "192.0.2.1")}, nil)
 		s.Add(nil, nil)
 		s.Add([]record.Flow{flow("a", "192.0.2.1"), flow("c", "192.0.2.1")}, nil)
-		if s.Held() != 4 { // with all others
-			t.Errorf("%d combinations are held", s.Held())
+		if s.Combinations() != 4 { // with all others
+			t.Errorf("%d combinations are held", s.Combinations())
 		}
 		wantSent(t, s.Samples([]record.Flow{flow("b", "192.0.2.1"), flow("b", "192.0.2.1")}, start, interval), map[string]float64{
 			"service:a": 200, "service:b": 300, "service:other": 100,

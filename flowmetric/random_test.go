@@ -19,7 +19,7 @@ var (
 	interval = 30 * time.Second
 )
 
-// text is what a process may call itself.
+// text is a random name of a process.
 var text = rapid.OneOf(
 	rapid.SampledFrom([]string{"", "web", "Web", "WEB!", "db", "other", "n/a", "a,b:c", "x\nsocktally.flow.reset:9|c", "|#env:prod", "\xff\xfe", strings.Repeat("long", 100)}),
 	rapid.String(),
@@ -92,7 +92,7 @@ func (someNetworks) Lookup(a netip.Addr) (string, []string) {
 	return "", nil
 }
 
-// totals are the counts of records by the names of their metrics.
+// totals sums the counts of records by the names of their metrics.
 func totals(records []record.Flow) map[string]uint64 {
 	sums := map[string]uint64{}
 	for _, r := range records {
@@ -116,14 +116,14 @@ func totals(records []record.Flow) map[string]uint64 {
 	return sums
 }
 
-// TestSumsAndBudget holds, for any flows of several intervals, that the sums over all tags are those
-// of the records, that there are no more combinations than the budget allows, that no combination has
-// two values of one metric, and that every tag is one tag.
+// TestSumsAndBudget checks, for random flows of several intervals: the sums over all tags are the sums of the records,
+// there are no more combinations than the budget allows, no combination has two values of one metric, and each tag is
+// exactly one tag.
 func TestSumsAndBudget(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		names := tagNames.Draw(t, "tags")
 		budget := rapid.IntRange(1, 12).Draw(t, "budget")
-		s, err := New(Options{Tags: names, MaxContexts: budget})
+		s, err := New(Options{Tags: names, MaxCombinations: budget})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +142,7 @@ func without(names, left []string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(left, name) })
 }
 
-// check holds samples to what their counts must sum up to. It changes sums.
+// check compares the samples with the expected sums. It changes sums.
 func check(t *rapid.T, samples []metric.Sample, sums map[string]uint64, names []string, budget int) {
 	contexts, seen := map[string]bool{}, map[string]bool{}
 	reported := -1.0
@@ -152,7 +152,7 @@ func check(t *rapid.T, samples []metric.Sample, sums map[string]uint64, names []
 			t.Fatalf("%+v against %+v", m, d)
 		}
 		if d.Scope == metric.Process {
-			if m.Name == metric.FlowContexts || m.Name == metric.DNSContexts {
+			if m.Name == metric.FlowCombinationsSent || m.Name == metric.DNSCombinationsSent {
 				reported = m.Value
 			}
 			continue
@@ -202,11 +202,11 @@ func checkTags(t *rapid.T, tags, names []string) {
 	}
 }
 
-// TestSteadyFlowsKeepTheirPlaces holds that flows whose bytes stay within a factor of two never take
-// turns, however many there are.
+// TestSteadyFlowsKeepTheirPlaces checks that flows keep their slots if their bytes change by less than a factor of two,
+// however many flows there are.
 func TestSteadyFlowsKeepTheirPlaces(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := places{held: map[string]uint64{}}
+		p := slots{weights: map[string]uint64{}}
 		n, all := rapid.IntRange(1, 10).Draw(t, "places"), rapid.IntRange(1, 30).Draw(t, "flows")
 		base := make([]uint64, all)
 		for i := range base {
@@ -214,14 +214,14 @@ func TestSteadyFlowsKeepTheirPlaces(t *testing.T) {
 		}
 		var first []int
 		for range 8 {
-			claims := make([]claim, all)
+			claims := make([]candidate, all)
 			for i := range claims {
-				claims[i] = claim{key: fmt.Sprint(i), amount: base[i] + rapid.Uint64Range(0, 599).Draw(t, "noise"), index: i}
+				claims[i] = candidate{key: fmt.Sprint(i), amount: base[i] + rapid.Uint64Range(0, 599).Draw(t, "noise"), index: i}
 			}
 			placed, rest := p.assign(claims, n)
 			slices.Sort(placed)
-			if len(placed) != min(n, all) || len(placed)+len(rest) != all || len(p.held) != len(placed) {
-				t.Fatalf("%d placed, %d not, %d held", len(placed), len(rest), len(p.held))
+			if len(placed) != min(n, all) || len(placed)+len(rest) != all || len(p.weights) != len(placed) {
+				t.Fatalf("%d placed, %d not, %d held", len(placed), len(rest), len(p.weights))
 			}
 			if first == nil {
 				first = placed

@@ -7,26 +7,26 @@ import (
 	"socktally/metric"
 )
 
-// amount is what the records of one combination add up to.
+// amount is the sum of the records of one combination.
 type amount[A any] interface {
 	*A
 	merge(*A)
-	// weight is what combinations are compared by where there is not room for all.
+	// weight decides which combinations get a slot.
 	weight() uint64
-	// appendSamples appends a sample for each count that is not zero, and for what else is known.
+	// appendSamples appends a sample for each count that is not zero, and for each gauge that is known.
 	appendSamples(all []metric.Sample, to template) []metric.Sample
 }
 
-// split adds up the amounts of one interval after the other by combinations of tags, and keeps within
-// a budget of them.
+// split sums the amounts of an interval by combinations of tags. budget is the largest number of combinations.
 type split[A any, P amount[A]] struct {
 	tags   []tag
 	budget int
-	places places
+	slots  slots
 
-	// other is the key of the combination that stands for all without a place.
+	// other is the key of the combination of all others, those without a slot.
 	other string
-	// Of one interval. A combination's key is its tags with commas between, which no tag holds.
+	// The following fields are for one interval. The key of a combination is its tags, joined by commas. No tag has a
+	// comma.
 	index        map[string]int
 	combinations []combination[A]
 	begun        bool
@@ -45,19 +45,19 @@ func newSplit[A any, P amount[A]](tags []tag, budget int) split[A, P] {
 			others = append(others, t.key+":other")
 		}
 	}
-	return split[A, P]{tags: tags, budget: budget, places: places{held: map[string]uint64{}}, other: strings.Join(others, ",")}
+	return split[A, P]{tags: tags, budget: budget, slots: slots{weights: map[string]uint64{}}, other: strings.Join(others, ",")}
 }
 
-// otherIndex is where the combination of all others is.
+// otherIndex is the index of the combination of all others.
 const otherIndex = 0
 
-// begin begins an interval, unless it has begun.
+// begin begins an interval, unless it has begun already.
 func (s *split[A, P]) begin(records int) {
 	if s.begun {
 		return
 	}
 	s.begun = true
-	// A map keeps the room of the largest interval that it has seen.
+	// A map never gets smaller, so it is replaced if it is much larger than needed.
 	if s.index == nil || cap(s.combinations) > 4*records+1024 {
 		s.index, s.combinations = map[string]int{}, nil
 	}
@@ -67,16 +67,16 @@ func (s *split[A, P]) begin(records int) {
 	s.index[s.other] = otherIndex
 }
 
-// held is how many combinations the interval has so far.
-func (s *split[A, P]) held() int {
+// size is how many combinations the interval has so far.
+func (s *split[A, P]) size() int {
 	if !s.begun {
 		return 0
 	}
 	return len(s.combinations)
 }
 
-// of is the amount of the combination that a view belongs to.
-func (s *split[A, P]) of(v *view) P {
+// of is the amount of the combination of a record.
+func (s *split[A, P]) of(v *localRecord) P {
 	s.key = appendKey(s.key[:0], s.tags, v)
 	i, found := s.index[string(s.key)]
 	if !found {
@@ -90,27 +90,27 @@ func (s *split[A, P]) of(v *view) P {
 
 func (s *split[A, P]) others() P { return &s.combinations[otherIndex].amount }
 
-// place decides which combinations keep their tags and adds the rest to the others. It returns the
-// former.
-func (s *split[A, P]) place() []int {
-	claims := make([]claim, 0, len(s.combinations)-1)
+// assignSlots decides which combinations keep their tags, and returns their indices. It adds the rest to the combination
+// of all others.
+func (s *split[A, P]) assignSlots() []int {
+	candidates := make([]candidate, 0, len(s.combinations)-1)
 	for i := otherIndex + 1; i < len(s.combinations); i++ {
 		c := &s.combinations[i]
-		claims = append(claims, claim{key: c.key, amount: P(&c.amount).weight(), index: i})
+		candidates = append(candidates, candidate{key: c.key, amount: P(&c.amount).weight(), index: i})
 	}
-	placed, rest := s.places.assign(claims, s.budget-1)
+	placed, rest := s.slots.assign(candidates, s.budget-1)
 	for _, i := range rest {
 		s.others().merge(&s.combinations[i].amount)
 	}
 	return placed
 }
 
-// end returns the samples of the combinations that are placed and of the others, if there are any, and
-// how many combinations were sent and how many there were.
-func (s *split[A, P]) end(now time.Time, interval time.Duration, contexts, combinations string) []metric.Sample {
-	const perCombination = 8 // as most have it
+// end ends an interval. It returns the samples of the combinations with a slot and of the combination of all others. It
+// adds two gauges with the given names: how many combinations were sent, and how many there were.
+func (s *split[A, P]) end(now time.Time, interval time.Duration, sentName, totalName string) []metric.Sample {
+	const perCombination = 8 // samples, in most cases
 	s.begun = false
-	placed := s.place()
+	placed := s.assignSlots()
 	all := make([]metric.Sample, 0, perCombination*(len(placed)+1)+2)
 	sent := 0
 	for _, i := range append(placed, otherIndex) {
@@ -125,11 +125,11 @@ func (s *split[A, P]) end(now time.Time, interval time.Duration, contexts, combi
 			sent++
 		}
 	}
-	own := template{now: now}
-	return append(all, own.gauge(contexts, float64(sent)), own.gauge(combinations, float64(len(s.combinations)-1)))
+	untagged := template{now: now}
+	return append(all, untagged.gauge(sentName, float64(sent)), untagged.gauge(totalName, float64(len(s.combinations)-1)))
 }
 
-// template is what the samples of one combination share.
+// template has the fields that all samples of one combination share.
 type template struct {
 	now      time.Time
 	interval time.Duration

@@ -5,7 +5,7 @@ import (
 	"socktally/record"
 )
 
-// counts are the counters of a flow that have a metric.
+// counts are the counters of flows that have a metric.
 var counts = withMetric(record.Fields(), metric.FlowPrefix)
 
 // counter is one counter and the name of its metric.
@@ -24,7 +24,8 @@ func withMetric[C any](fields []record.Field[C], prefix string) []counter[C] {
 	return all
 }
 
-// traffic is what the flows of one combination did in an interval, as the end on this host sees it: that is its client.
+// traffic is the sum of the flows of one combination, from the point of view of the local end. The client in the
+// counters is the local end, also where that is really the server.
 type traffic struct{ record.Counters }
 
 // weight is the bytes.

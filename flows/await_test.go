@@ -14,8 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience bounds every wait of the tests. It passes only where something is broken, however busy the
-// machine is.
+// patience is the limit of every wait in these tests. It is long: it must not end only because the machine is busy.
 const patience = time.Minute
 
 // await waits until check returns nil.
@@ -38,7 +37,7 @@ const (
 	stateListen   = "0A"
 )
 
-// states are those of the namespace's TCP sockets that have the port at either end.
+// states are the states of the TCP sockets in the namespace that have the port at either end.
 func (ns *namespace) states(port uint16) []string {
 	ns.t.Helper()
 	var all []byte
@@ -74,8 +73,7 @@ func (ns *namespace) awaitListener(port uint16) {
 	})
 }
 
-// awaitEnd waits until no connection of the port has an end in the namespace that may still change what
-// is counted.
+// awaitEnd waits until no connection of the port has an end in the namespace that can still change the counts.
 func (ns *namespace) awaitEnd(port uint16) {
 	ns.t.Helper()
 	await(ns.t, func() error {
@@ -88,8 +86,8 @@ func (ns *namespace) awaitEnd(port uint16) {
 	})
 }
 
-// awaitQueue waits until so many bytes wait in a queue of the socket: unix.SIOCINQ is of what it has not
-// read, unix.SIOCOUTQ of what its peer has not acknowledged.
+// awaitQueue waits until so many bytes are in a queue of the socket. unix.SIOCINQ is the queue of received bytes that are
+// not read yet, unix.SIOCOUTQ that of sent bytes that are not acknowledged yet.
 func awaitQueue(t testing.TB, c net.Conn, queue uint, want int) {
 	t.Helper()
 	raw, err := c.(*net.TCPConn).SyscallConn()

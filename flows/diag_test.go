@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What lasts from one poll to the next is counted as the tracer counts it; what does not, is not.
+// A connection that is open at two polls is counted as the tracer counts it. One that is open at no poll is not counted.
 func TestSockDiag(t *testing.T) {
 	client, server := newWire(t)
 	l := server.listen("tcp", "[::]:0")
@@ -41,7 +41,7 @@ func TestSockDiag(t *testing.T) {
 		}
 	}
 
-	// The last byte and the whole of a short connection come between two polls.
+	// The last byte, and a whole short connection, are sent between two polls.
 	young.Write(make([]byte, 1))
 	young.Close()
 	io.Copy(io.Discard, youngServer)
@@ -52,8 +52,8 @@ func TestSockDiag(t *testing.T) {
 	wantOutcome(t, sum, outcome{Closed: 1})
 }
 
-// The same scenarios as for the tracer: an attempt that fails is not seen, and of a connection that
-// ends between two polls neither its last bytes nor why it ended.
+// The same scenarios as for the tracer. An attempt that fails is not counted. If a connection ends between two polls, its
+// last bytes and the reason of its end are not counted.
 func TestSockDiagMissesFailuresAndEndings(t *testing.T) {
 	client, server := newWire(t)
 	counter := openFor(t, Options{Mode: SockDiag})

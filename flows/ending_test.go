@@ -222,8 +222,8 @@ func TestRetransmits(t *testing.T) {
 	}
 }
 
-// What a connection did before the Counter was opened is not news; what it does after is.
-func olderConnections(t *testing.T, refuse trace.Refuser, check func(*Counter)) {
+// What a connection did before the Counter was opened is not counted; what it does after that is.
+func olderConnections(t *testing.T, refuse trace.LoadFaults, check func(*Counter)) {
 	t.Helper()
 	needHostPIDs(t)
 	client, server := newWire(t)
@@ -237,12 +237,12 @@ func olderConnections(t *testing.T, refuse trace.Refuser, check func(*Counter)) 
 	io.ReadFull(s, make([]byte, 10000))
 	s.Write(make([]byte, 999))
 	io.ReadFull(c, make([]byte, 999))
-	// Not accepted yet: no process holds this one.
+	// It is not accepted yet, so it is open in no process.
 	waiting := client.dial("tcp4", l.Addr().String())
 	waiting.Write(make([]byte, 50))
 	awaitQueue(t, waiting, unix.SIOCOUTQ, 0)
 
-	counter := openFor(t, Options{Mode: EBPF, refuse: refuse})
+	counter := openFor(t, Options{Mode: EBPF, loadFaults: refuse})
 	check(counter)
 	if sum, _ := tallyUntil(t, counter, port(l), 0); outcomeOf(sum) != (outcome{}) {
 		t.Errorf("before anything happened: %+v", sum)
@@ -266,7 +266,7 @@ func olderConnections(t *testing.T, refuse trace.Refuser, check func(*Counter)) 
 	sum, records := tallyUntil(t, counter, port(l), 2)
 	want := outcome{Up: 5, Down: 85, Closed: 2}
 	got := outcomeOf(sum)
-	got.Resets = 0 // the server is gone when the five bytes come
+	got.Resets = 0 // the server may have closed before the five bytes arrive
 	if got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -275,7 +275,7 @@ func olderConnections(t *testing.T, refuse trace.Refuser, check func(*Counter)) 
 			t.Errorf("got %+v", r)
 		}
 	}
-	// A listener older than the Counter hands its owner to those it accepts from now on.
+	// A listener is older than the Counter. The connections that it accepts from now on have its owner.
 	go exchange(l, 3)
 	upload(t, client.dial("tcp4", l.Addr().String()), 4)
 	sum, records = tallyUntil(t, counter, port(l), 1)
@@ -286,7 +286,7 @@ func olderConnections(t *testing.T, refuse trace.Refuser, check func(*Counter)) 
 	wantNoLosses(t, counter)
 }
 
-// In the namespace's scope, what happens elsewhere is not seen.
+// With the scope of a network namespace, other namespaces are not counted.
 func TestNetnsScope(t *testing.T) {
 	client, server := newWire(t)
 	elsewhere := newNamespace(t)

@@ -94,7 +94,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// An IPv6 socket that connects to a mapped address speaks IPv4.
+// An IPv6 socket that connects to an IPv4-mapped IPv6 address uses IPv4.
 func TestMappedClient(t *testing.T) {
 	ns := newNamespace(t)
 	counter := openFor(t, Options{Mode: EBPF})
@@ -186,7 +186,7 @@ func oneShort(address string) error {
 	return err
 }
 
-// Tallies run all the time, so that walks and closes meet as often as they can.
+// Tallies run all the time, so that many walks and closes run at the same moment.
 func TestChurnIsExact(t *testing.T) {
 	for name, maxFlows := range map[string]int{"roomy": 0, "table too small": 1} {
 		t.Run(name, func(t *testing.T) {

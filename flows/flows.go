@@ -15,53 +15,51 @@ import (
 	"socktally/record"
 )
 
-// Mode is how a Counter is to count.
+// Mode is how a Counter counts.
 type Mode string
 
-// Auto takes EBPF where the kernel lets it, and SockDiag otherwise.
+// Auto is EBPF if the kernel allows it, else SockDiag.
 const (
 	Auto     Mode = "auto"
 	EBPF     Mode = "ebpf"
 	SockDiag Mode = "sockdiag"
 )
 
-// Scope is whose sockets are counted.
+// Scope says which sockets are counted.
 type Scope string
 
 const (
 	// Host is every network namespace on the host.
 	Host Scope = "host"
-	// NetNS is the network namespace of the caller alone, as a sidecar wants it.
+	// NetNS is only the network namespace of the caller. It is for a sidecar.
 	NetNS Scope = "netns"
 )
 
-// DefaultMaxFlows bounds the flows of one interval, for TCP and for UDP each. The maps for it take
-// 10 MiB of kernel memory each.
+// DefaultMaxFlows is how many flows an interval may have by default, for TCP and for UDP each. The maps for each of
+// them take 10 MiB of kernel memory.
 const DefaultMaxFlows = 16384
 
-// Options are the settings of Open. The zero value counts the whole host in the best way possible.
+// Options are the settings of Open. The zero value counts the whole host in the best way that the kernel allows.
 type Options struct {
 	Mode  Mode
 	Scope Scope
-	// MaxFlows is how many TCP flows and how many UDP flows an interval may have. What goes beyond is counted in overflow
-	// records without addresses, so that sums stay true. 0 is DefaultMaxFlows.
+	// MaxFlows is how many TCP flows and how many UDP flows an interval may have. Flows beyond that are summed in
+	// overflow records without addresses. 0 is DefaultMaxFlows.
 	MaxFlows int
-	// NoUDP leaves UDP out, and with it the programs that look at each packet.
+	// NoUDP turns UDP and DNS off, and with them the programs that run for each packet.
 	NoUDP bool
-	// DNSPorts are the UDP ports that DNS is served at, at most four: 53 where nil, none where
-	// empty, and then DNS is not tallied.
+	// DNSPorts are the ports of DNS servers, at most four. nil is port 53. Without any port, DNS is not tallied.
 	DNSPorts []uint16
-	// DNSTimeout is how long an answer may take, 15 s where 0.
+	// DNSTimeout is how long an answer may take. 0 is 15 s.
 	DNSTimeout time.Duration
-	// DNSMaxNames is how many names an interval may have, 1000 where 0. What goes beyond is tallied
-	// as dns.Other.
+	// DNSMaxNames is how many names an interval may have. 0 is 1000. Names beyond that are summed as record.Other.
 	DNSMaxNames int
-	// Proc is where procfs is mounted, /proc by default. It must show the host's processes for
-	// owners to be described in full.
+	// Proc is where procfs is mounted, /proc by default. Owners are complete only if it shows all processes of the
+	// host.
 	Proc string
 
-	// refuse has tests refuse programs and maps as a kernel would, by name.
-	refuse trace.Refuser
+	// loadFaults are programs and maps that fail to load, for tests.
+	loadFaults trace.LoadFaults
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -95,7 +93,7 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// tcpCounter delivers TCP's counts since its last call, each flow once, in any order.
+// tcpCounter counts TCP. Flows returns the counts since its last call, each flow once, in any order.
 type tcpCounter interface {
 	Flows(ctx context.Context) ([]end.Flow, error)
 	Losses() (coverage.Losses, error)
@@ -108,23 +106,23 @@ type Counter struct {
 	report coverage.Report
 
 	mu sync.Mutex
-	// tracer is nil where no program of package bpf runs.
+	// tracer is nil if no BPF program runs.
 	tracer *trace.Tracer
-	// tcp is nil when the Counter is closed.
+	// tcp is nil after Close.
 	tcp       tcpCounter
 	tcpMerger *merger
-	// udp is nil where UDP is not counted.
+	// udp is nil if UDP is not counted.
 	udp       *trace.UDP
 	udpMerger *merger
-	// waiting are TCP's flows of a tally that UDP's made fail.
+	// waiting are the TCP flows of a tally that failed for UDP. The next tally returns them.
 	waiting []end.Flow
 }
 
 var errClosed = errors.New("flow counter is closed")
 
-// Open begins to count what the kernel allows to be counted, each part in the best way that it allows. In Auto
-// mode it fails where nothing of TCP can be counted, in EBPF mode where the programs cannot count it: then the error
-// has a *coverage.Refusal. Coverage says what was chosen, and what stood in the way of better.
+// Open starts to count each part in the best way that the kernel allows. In mode Auto it fails if TCP cannot be counted
+// at all. In mode EBPF it fails if the BPF programs cannot count TCP; the error then wraps a *coverage.LoadError. The
+// method Coverage says how each part is counted, and why not in a better way.
 func Open(options Options) (*Counter, error) {
 	o, err := options.withDefaults()
 	if err != nil {
@@ -142,72 +140,71 @@ func Open(options Options) (*Counter, error) {
 }
 
 func (c *Counter) open(o Options, processes *process.Table) error {
-	refused := coverage.ErrSockDiag
+	traceErr := coverage.ErrSockDiag
 	if o.Mode != SockDiag {
-		refused = c.openPrograms(o, processes)
+		traceErr = c.openPrograms(o, processes)
 	}
 	if c.tcp != nil {
 		return nil
 	}
 	if o.Mode == EBPF {
-		return fmt.Errorf("trace flows by eBPF: %w", c.report.Explain(coverage.TCP, refused))
+		return fmt.Errorf("trace flows by eBPF: %w", c.report.Explain(coverage.TCP, traceErr))
 	}
-	polled, err := sockdiag.Open(sockdiag.Options{OnlyOwnNetns: o.Scope == NetNS, MaxFlows: o.MaxFlows, Proc: o.Proc})
+	polled, err := sockdiag.Open(sockdiag.Options{OnlyCurrentNetns: o.Scope == NetNS, MaxFlows: o.MaxFlows, Proc: o.Proc})
 	if err != nil {
-		return errors.Join(err, c.report.Explain(coverage.TCP, refused))
+		return errors.Join(err, c.report.Explain(coverage.TCP, traceErr))
 	}
 	c.tcp, c.source = polled, record.FromSockDiag
 	if o.Mode == SockDiag {
 		c.report.Add(coverage.TCP, coverage.BySockDiag)
 	} else {
-		c.report.Add(coverage.TCP, coverage.BySockDiag, refused)
+		c.report.Add(coverage.TCP, coverage.BySockDiag, traceErr)
 	}
 	if !o.NoUDP && c.report.Of(coverage.UDP) == nil {
-		c.report.Add(coverage.UDP, "", refused)
+		c.report.Add(coverage.UDP, "", traceErr)
 	}
 	return nil
 }
 
-// openPrograms counts TCP and UDP by the programs of package bpf, either without the other where the kernel
-// wants it so, and returns why TCP is not counted so.
+// openPrograms starts to count TCP and UDP by BPF programs. One of them may fail without the other. It returns why
+// TCP cannot be counted in this way.
 func (c *Counter) openPrograms(o Options, processes *process.Table) error {
 	t, err := trace.Open(trace.Options{
-		OnlyOwnNetns: o.Scope == NetNS, MaxFlows: o.MaxFlows,
+		OnlyCurrentNetns: o.Scope == NetNS, MaxFlows: o.MaxFlows,
 		DNSPorts: o.DNSPorts, DNSTimeout: o.DNSTimeout, DNSMaxNames: o.DNSMaxNames,
-		Proc: o.Proc, Refuse: o.refuse,
+		Proc: o.Proc, LoadFaults: o.loadFaults,
 	}, processes, &c.report)
 	if err != nil {
 		return err
 	}
 	c.tracer = t
-	told := c.report.Entries
-	tcp, refused := t.OpenTCP()
-	if refused == nil {
+	entries := c.report.Entries
+	tcp, tcpErr := t.OpenTCP()
+	if tcpErr == nil {
 		c.tcp, c.source = tcp, record.FromEBPF
 	} else {
-		c.report.Entries = told
+		c.report.Entries = entries
 	}
-	if o.NoUDP || refused != nil && o.Mode == EBPF {
-		return refused
+	if o.NoUDP || tcpErr != nil && o.Mode == EBPF {
+		return tcpErr
 	}
-	told = c.report.Entries
+	entries = c.report.Entries
 	if c.udp, err = t.OpenUDP(); err != nil {
 		c.udp = nil
-		c.report.Entries = told
+		c.report.Entries = entries
 		c.report.Add(coverage.UDP, "", err)
 	}
-	return refused
+	return tcpErr
 }
 
-// Source is how the Counter counts TCP.
+// Source says how the Counter counts TCP.
 func (c *Counter) Source() record.Source { return c.source }
 
-// Coverage is how each part that was asked for is counted, and what is lost where the kernel refused better.
+// Coverage says how each part that was asked for is counted, and what is lost if it is not the best way.
 func (c *Counter) Coverage() []coverage.Entry { return c.report.Entries }
 
-// Tally returns what was counted since the last Tally or since Open, one record a flow, in no
-// particular order. A flow that did nothing has no record. After an error the next Tally returns
-// what this one could not.
+// Tally returns the flows since the last Tally or since Open, one record for each flow, in no particular order. A flow
+// without any activity has no record. If it fails, the next Tally returns these counts too.
 func (c *Counter) Tally(ctx context.Context) ([]record.Flow, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -222,7 +219,7 @@ func (c *Counter) Tally(ctx context.Context) ([]record.Flow, error) {
 	var datagrams []end.Flow
 	if c.udp != nil {
 		if c.udp.DNS != nil {
-			// For the names of servers. What is wrong with DNS is for TallyDNS to say.
+			// The names of servers should be up to date. TallyDNS reports errors of DNS.
 			_ = c.udp.DNS.CatchUp(ctx)
 		}
 		if datagrams, err = c.udp.Flows(); err != nil {
@@ -239,8 +236,8 @@ func (c *Counter) Tally(ctx context.Context) ([]record.Flow, error) {
 	return records, nil
 }
 
-// TallyDNS returns what became of DNS queries since the last TallyDNS or since Open, in no particular
-// order. It returns none where UDP or DNS is not counted: see Coverage.
+// TallyDNS returns the DNS queries since the last TallyDNS or since Open, in no particular order. It returns none if UDP
+// or DNS is not counted: see Coverage.
 func (c *Counter) TallyDNS(ctx context.Context) ([]record.DNS, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -277,16 +274,16 @@ func (c *Counter) Losses() (coverage.Losses, error) {
 	if err != nil || c.udp == nil {
 		return losses, err
 	}
-	ofUDP, err := c.udp.Losses()
+	udpLosses, err := c.udp.Losses()
 	if err != nil {
 		return coverage.Losses{}, err
 	}
-	losses.Add(ofUDP)
+	losses.Add(udpLosses)
 	return losses, nil
 }
 
-// Close ends the counting and gives back all that the Counter held in the kernel. What was counted
-// since the last Tally is dropped. A second Close does nothing.
+// Close stops counting and frees everything in the kernel. Counts since the last Tally are lost. A second Close does
+// nothing.
 func (c *Counter) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

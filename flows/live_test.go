@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The walk reads a busy socket without its lock.
+// A walk reads a busy socket without the lock of the socket.
 func TestTalliesDuringTransfer(t *testing.T) {
 	client, server := newWire(t)
 	counter := openFor(t, Options{Mode: EBPF})

@@ -65,7 +65,7 @@ func (ns *namespace) child(name string, files []*os.File, args ...string) (*exec
 	return cmd, bufio.NewReader(out)
 }
 
-// childHold keeps as many connections to itself open as it is told, until its input ends.
+// childHold opens the given number of connections to itself and keeps them until its input ends.
 func childHold(args []string) error {
 	n, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -137,7 +137,7 @@ func childServe(args []string) error {
 	return nil
 }
 
-// childDie sends as many bytes as it is told and is killed with its connection open.
+// childDie sends the given number of bytes and is killed while its connection is open.
 func childDie(args []string) error {
 	n, err := strconv.ParseInt(args[1], 10, 64)
 	if err != nil {

@@ -11,9 +11,9 @@ import (
 	"socktally/record"
 )
 
-// merger makes records, in which a connection within the host is one, of what its two ends saw. The client's end
-// has the counters; the server's lends its owner, and is known for such by its PeerIsLocal, whether or not
-// the client's comes in the same interval.
+// merger makes records from the ends of flows. A flow within the host has two ends, but one record: the counters
+// come from the client's end; the server's end gives only its owner. A server's end of that kind has PeerIsLocal set. The
+// client's end may come in another interval.
 type merger struct {
 	protocol  string
 	source    record.Source
@@ -21,11 +21,11 @@ type merger struct {
 	servers   *lru.Cache[pair, process.Ref]
 }
 
-// pair is a client process and a server that are both on this host.
+// pair is a client process and a server, both on this host.
 type pair struct {
 	client, server netip.Addr
 	clientPID      uint32
-	netns          uint32 // only for addresses that other namespaces have too
+	netns          uint32 // 0, unless the addresses are local to a network namespace
 	port           uint16
 }
 
@@ -33,8 +33,9 @@ func newMerger(protocol string, source record.Source, processes *process.Table, 
 	return &merger{protocol: protocol, source: source, processes: processes, servers: lru.New[pair, process.Ref](maxPairs)}
 }
 
+// merge makes the records of one interval.
 func (m *merger) merge(ends []end.Flow) []record.Flow {
-	m.processes.Next()
+	m.processes.BeginInterval()
 	resets := m.learnServers(ends)
 	records := make([]record.Flow, 0, len(ends))
 	for i := range ends {
@@ -49,8 +50,8 @@ func (m *merger) merge(ends []end.Flow) []record.Flow {
 	return records
 }
 
-// learnServers notes who serves the pairs within the host, and returns the resets that their
-// servers received: those the client sent, and therefore did not count.
+// learnServers notes the owners of servers whose client is on this host. It returns the resets that these servers
+// received. The client sent them, so its end does not count them.
 func (m *merger) learnServers(ends []end.Flow) map[pair]record.Counters {
 	resets := make(map[pair]record.Counters)
 	bytes := make(map[pair]uint64)
@@ -63,7 +64,7 @@ func (m *merger) learnServers(ends []end.Flow) map[pair]record.Counters {
 		if e.Resets > 0 {
 			resets[p] = record.Counters{Resets: resets[p].Resets + e.Resets, Known: e.Known}
 		}
-		// Several processes may serve one port: the one that did most stands for all.
+		// Several processes may serve one port. The one with the most bytes is taken as the owner.
 		if n := e.BytesSentByClient + e.BytesSentByServer + 1; n > bytes[p] && e.Port != 0 {
 			bytes[p] = n
 			m.servers.Put(p, e.Owner)
@@ -99,7 +100,7 @@ func (m *merger) record(e *end.Flow, resets map[pair]record.Counters) record.Flo
 	return r
 }
 
-// resetOnly is the record of a client of which nothing but the reset that it sent was seen.
+// resetOnly is the record of a flow in which the client has sent only a reset.
 func (m *merger) resetOnly(p pair, received record.Counters) record.Flow {
 	r := record.Flow{Protocol: m.protocol, Source: m.source, Direction: record.Local, Counters: received}
 	if p.port == 0 {
@@ -149,5 +150,5 @@ func pairOf(k *end.Key) pair {
 	return p
 }
 
-// idle says whether nothing was done.
+// idle says whether all counters are zero.
 func idle(e *end.Flow) bool { return e.Counters == record.Counters{Known: e.Known} }

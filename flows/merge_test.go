@@ -63,7 +63,7 @@ func TestMergeBothEnds(t *testing.T) {
 	if got := m.merge([]end.Flow{{Key: client, Counters: record.Counters{BytesSentByClient: 1}}}); len(got) != 1 || got[0].Server.Owner.PID != 6 {
 		t.Errorf("got %+v", got)
 	}
-	// A reset that the client sent is known only to the server.
+	// A reset that the client sent is counted only at the server's end.
 	if got := m.merge([]end.Flow{{Key: server, Counters: record.Counters{Resets: 1}}}); len(got) != 1 || got[0].Resets != 1 || got[0].Client.Owner.PID != 5 {
 		t.Errorf("got %+v", got)
 	}

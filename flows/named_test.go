@@ -59,7 +59,7 @@ func portOf(address string) uint16 {
 	return p
 }
 
-// byService are the connections that each client's service closed.
+// byService is the number of closed connections by the client's service.
 func byService(records []record.Flow) map[string]uint64 {
 	sums := make(map[string]uint64)
 	for _, r := range records {
@@ -68,8 +68,8 @@ func byService(records []record.Flow) map[string]uint64 {
 	return sums
 }
 
-// A curl lives a few milliseconds and is gone long before the tally. What it calls itself is known,
-// wherever in its environment it stands, and however large that is.
+// A curl runs for a few milliseconds and ends long before the tally. Its service is known all the same, wherever it is
+// in the environment, and however large the environment is.
 func TestShortLivedProcessesAreNamed(t *testing.T) {
 	needHostPIDs(t)
 	client, server := newWire(t)
@@ -187,7 +187,7 @@ func TestOlderProcessIsNamed(t *testing.T) {
 	go exchange(l, 0)
 	end := client.holds([]string{"DD_SERVICE=older"}, l)
 	counter := openFor(t, Options{Mode: EBPF})
-	// The connection is idle: of this tally there is no more than what it hears of processes.
+	// The connection is idle: this tally only reads the snapshots of processes.
 	if _, records := tallyUntil(t, counter, port(l), 0); len(records) != 0 {
 		t.Errorf("got %+v", records)
 	}
@@ -233,7 +233,7 @@ func TestOverwrittenEnvironment(t *testing.T) {
 	}
 }
 
-// What processes call themselves comes through as it is: what writes it out makes it harmless.
+// The names of processes are not changed here. The code that writes them makes them harmless.
 func TestHostileProcess(t *testing.T) {
 	client, server := newWire(t)
 	url, port := webServer(t, server)

@@ -43,11 +43,11 @@ func needProgram(t testing.TB, names ...string) {
 	}
 }
 
-// needHostPIDs is for a test of what the kernel says of processes: it has the numbers of the first PID
-// namespace, which are other ones than those that a test in a PID namespace of its own sees.
+// needHostPIDs is for a test that compares PIDs. The BPF programs have those of the initial PID namespace. A test in
+// another PID namespace sees other numbers.
 func needHostPIDs(t testing.TB) {
 	t.Helper()
-	// The kernel's own number of the first one, in include/linux/proc_ns.h.
+	// The inode number of the initial PID namespace, from include/linux/proc_ns.h.
 	if own, err := os.Readlink("/proc/self/ns/pid"); err != nil || !strings.Contains(own, "[4026531836]") {
 		lacks(t, "the PID namespace of the host: this is one of its own")
 	}

@@ -29,7 +29,7 @@ http {
 }
 `
 
-// nginx's own log is the truth about its connections and bytes; wrk closes them in its own ways.
+// The counts are compared with nginx's log, which has all its connections and bytes. wrk is the client.
 func TestNginxAccessLog(t *testing.T) {
 	needPrivilege(t)
 	needProgram(t, "nginx", "wrk")

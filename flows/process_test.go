@@ -25,7 +25,7 @@ func (ns *namespace) listenerFile(l net.Listener) *os.File {
 	return f
 }
 
-// Several processes accept from one inherited listener. The owner is who began to listen.
+// Several processes accept from one inherited listener. The owner is the process that called listen.
 func TestInheritedListener(t *testing.T) {
 	needHostPIDs(t)
 	client, server := newWire(t)
@@ -87,7 +87,7 @@ func TestReusePort(t *testing.T) {
 	wantOutcome(t, sum, outcome{Up: 200, Down: 150, Established: 50, Closed: 50})
 }
 
-// A process that is gone before the tally is still known, and what it sent is counted.
+// A process that ends before the tally is still known, and what it sent is counted.
 func TestProcessDeath(t *testing.T) {
 	needHostPIDs(t)
 	client, server := newWire(t)
@@ -104,7 +104,7 @@ func TestProcessDeath(t *testing.T) {
 	}
 }
 
-// sendfile and splice go past send().
+// sendfile and splice do not use send().
 func TestSendfileAndSplice(t *testing.T) {
 	client, server := newWire(t)
 	counter := openFor(t, Options{Mode: EBPF})
@@ -138,7 +138,7 @@ func TestSendfileAndSplice(t *testing.T) {
 	wantOutcome(t, sum, outcome{Up: 2 * n, Established: 1, Closed: 1})
 }
 
-// A cgroup that is gone before the tally leaves its name, and with it the container.
+// The name of a cgroup that is removed before the tally is known, and so is the container.
 func TestContainerThatIsGone(t *testing.T) {
 	needPrivilege(t)
 	root := cgroup2(t)

@@ -109,9 +109,9 @@ func BenchmarkWalk(b *testing.B) {
 	for _, scene := range scenes {
 		b.Run(strings.ReplaceAll(scene.name, " ", "_"), func(b *testing.B) {
 			ns := newNamespace(b)
-			counters := make([]*Counter, len(walkRungs)-1) // the last one walks nothing
+			counters := make([]*Counter, len(walkFallbacks)-1) // the last one walks nothing
 			for i := range counters {
-				counters[i] = openIn(b, ns, Options{Mode: EBPF, Scope: scene.scope, NoUDP: true, refuse: walkRungs[i].refuse})
+				counters[i] = openIn(b, ns, Options{Mode: EBPF, Scope: scene.scope, NoUDP: true, loadFaults: walkFallbacks[i].refuse})
 			}
 			scene.set(b, ns)
 			time.Sleep(time.Second) // what was started settles
@@ -130,7 +130,7 @@ func BenchmarkWalk(b *testing.B) {
 				b.ReportMetric(reference/1e6, "procnettcp-ms")
 				for i, c := range counters {
 					walk := c.tcp.(*trace.TCP).Walk
-					name := strings.ReplaceAll(walkRungs[i].name, " ", "_")
+					name := strings.ReplaceAll(walkFallbacks[i].name, " ", "_")
 					changed := timed(walk)
 					idle := min(timed(walk), timed(walk), timed(walk))
 					b.ReportMetric(changed/1e6, name+"-changed-ms")

@@ -10,8 +10,8 @@ const (
 	backoffCap  = 30 * time.Second
 )
 
-// backoff returns how long to wait after failed attempt number attempt, counted from 0: a random
-// time between half of the full wait and all of it, so that many hosts do not return in step.
+// backoff returns how long to wait after a failed attempt, of which the first has number 0. The wait is a random time
+// between half of the full wait and all of it, so that many hosts do not try again at the same moment.
 func backoff(attempt int) time.Duration {
 	full := backoffCap
 	if attempt < 7 { // 250 ms << 7 is past the cap

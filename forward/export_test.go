@@ -21,5 +21,5 @@ func (f *Forwarder) Sent() int {
 	return w.summary.Sent
 }
 
-// Eventually is eventually.
+// Eventually exports eventually.
 var Eventually = eventually

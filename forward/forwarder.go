@@ -17,18 +17,18 @@ import (
 const (
 	// queuedBatches is how many readings may wait for one sink.
 	queuedBatches = 4
-	// attemptTimeout bounds one attempt.
+	// attemptTimeout is how long one attempt may take.
 	attemptTimeout = 10 * time.Second
-	// lastAttempt bounds the attempt that is being made when a Forwarder has to end.
+	// lastAttempt is how long the current attempt may still take when a Forwarder has to end.
 	lastAttempt = 3 * time.Second
 )
 
 // Options are the settings of a Forwarder.
 type Options struct {
-	// SpoolDir is the folder under which each acknowledged sink keeps what it could not deliver, in
-	// a folder of its own. If it is empty, nothing is kept.
+	// SpoolDir is the parent folder of the spools. Each acknowledged sink has a folder in it for samples that could not be
+	// delivered. If it is "", nothing is kept.
 	SpoolDir string
-	// SpoolLimits hold for each sink.
+	// SpoolLimits are the limits for each sink.
 	SpoolLimits spool.Limits
 
 	Clock clock.Clock // the machine's if nil
@@ -36,19 +36,19 @@ type Options struct {
 	attempt time.Duration // attemptTimeout if 0
 }
 
-// Forwarder hands every batch to every sink. Its methods are safe for concurrent use.
+// Forwarder sends every batch to every sink. Its methods are safe for concurrent use.
 type Forwarder struct {
 	clock   clock.Clock
 	workers []*worker
 	running sync.WaitGroup
-	ending  chan struct{} // closed when only one more attempt per batch is allowed
+	ending  chan struct{} // closed when each batch may have only one more attempt
 	abort   context.CancelFunc
 
 	closing sync.RWMutex // held for reading while batches are queued
 	closed  bool
 }
 
-// New starts a Forwarder. It owns the sinks from now on.
+// New starts a Forwarder. It closes the sinks at its end.
 func New(log *slog.Logger, o Options, sinks ...Sink) *Forwarder {
 	o.Clock = clock.OrSystem(o.Clock)
 	if o.attempt == 0 {
@@ -76,16 +76,16 @@ func New(log *slog.Logger, o Options, sinks ...Sink) *Forwarder {
 	return f
 }
 
-// Count adds n to one of socktally's own counts, which go out with the next batch of every sink.
+// Count adds n to a count about socktally itself. The next batch of every sink has these counts.
 func (f *Forwarder) Count(name string, n int, tags ...string) {
 	for _, w := range f.workers {
 		w.ledger.add(name, float64(n), tags...)
 	}
 }
 
-// Forward queues samples for every sink, with socktally's own metrics stamped now, and returns at
-// once. What is neither delivered by the deadline nor kept on disk is given up. The samples are not
-// to be changed after.
+// Forward queues samples for every sink and returns at once. It adds the metrics about socktally itself, with the time
+// now. Samples that are neither delivered by the deadline nor kept on disk are dropped. The caller must not change the
+// samples any more.
 func (f *Forwarder) Forward(samples []metric.Sample, now, deadline time.Time) {
 	f.closing.RLock()
 	defer f.closing.RUnlock()
@@ -111,19 +111,19 @@ func (f *Forwarder) Forward(samples []metric.Sample, now, deadline time.Time) {
 	}
 }
 
-// Summary is what became of the samples of one sink since the start.
+// Summary counts what happened to the samples of one sink since the start.
 type Summary struct {
 	Sink, Receiver string
-	// Sent samples reached the receiver, Spooled ones the disk, Dropped ones neither. Samples from
-	// the disk are Sent and Replayed, or given up as Expired or Evicted.
+	// Sent samples have reached the receiver. Spooled samples were written to disk. Dropped samples are lost. A sample
+	// from the disk is later counted as Sent and Replayed, or it is removed as Expired or Evicted.
 	Sent, Spooled, Dropped, Replayed, Expired, Evicted int
 	// LastErr is why samples were last dropped, nil if none were.
 	LastErr error
 }
 
-// Close waits until every queued batch is delivered, kept or given up, and every kept sample is
-// replayed, at most for grace. After that each batch has at most one more attempt, which ends within
-// 3 s. Close then closes the sinks and returns what became of all samples.
+// Close waits until every queued batch is delivered, kept or dropped, and every kept sample is replayed, but not longer
+// than grace. After that each batch has at most one more attempt, which ends within 3 s. Then Close closes the sinks and
+// returns their summaries.
 func (f *Forwarder) Close(grace time.Duration) []Summary {
 	f.closing.Lock()
 	if !f.closed {

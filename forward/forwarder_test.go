@@ -18,7 +18,7 @@ import (
 	"socktally/metric"
 )
 
-// scriptedSink does what its script says and keeps what it delivered.
+// scriptedSink does what its script says, and keeps the samples that it delivers.
 type scriptedSink struct {
 	name         string
 	acknowledged bool
@@ -189,13 +189,13 @@ func TestEverySampleIsAccountedFor(t *testing.T) {
 	}
 	sink.set(nil)
 	forward()
-	forward() // tells what became of the one before
+	forward() // has the counts about the batch before
 	summary := f.Close(0)[0]
 
 	if got := sink.sum(metric.Readings); got != 32 {
 		t.Errorf("the sink was told of %d readings, want 32", got)
 	}
-	// The last batch cannot tell of itself.
+	// No batch has the counts about the last one.
 	sent, dropped := sink.sum(metric.SamplesSent), sink.sum(metric.SamplesDropped)
 	last := 0
 	sink.mu.Lock()
@@ -319,7 +319,7 @@ func TestSinkWithoutAcknowledgementKeepsNothing(t *testing.T) {
 	}
 }
 
-// TestLostFlowCountsAreNotToldLater puts back what is about socktally itself and nothing else.
+// TestLostFlowCountsAreNotToldLater checks that only counts about socktally itself are put back.
 func TestLostFlowCountsAreNotToldLater(t *testing.T) {
 	now := time.Now()
 	l := newLedger(0)

@@ -9,11 +9,11 @@ import (
 	"socktally/metric"
 )
 
-// ledger adds up socktally's own counts between two batches of one sink. Every sink has its own, so
-// that counts which one sink loses are told by its next batch, and by no other sink twice.
+// ledger sums the counts about socktally itself between two batches of one sink. Every sink has its own ledger. If a sink
+// loses a batch, the counts in it go into the sink's next batch, and no other sink sends them twice.
 type ledger struct {
 	mu    sync.Mutex
-	since time.Duration // of monotonic time, when the last batch was made
+	since time.Duration // monotonic time of the last batch
 	sums  map[string]metric.Sample
 }
 
@@ -36,7 +36,7 @@ func (l *ledger) add(name string, n float64, tags ...string) {
 	l.sums[key] = s
 }
 
-// take returns the counts since the last take, stamped with now, and begins anew at a monotonic time.
+// take returns the counts since the last take, with the time now. at is the monotonic time of now.
 func (l *ledger) take(now time.Time, at time.Duration) []metric.Sample {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -53,8 +53,8 @@ func (l *ledger) take(now time.Time, at time.Duration) []metric.Sample {
 	return samples
 }
 
-// putBack returns socktally's own counts among lost samples to the ledger. Others are lost: they are of
-// their interval, and there may be as many again with each.
+// putBack adds the counts about socktally itself in lost samples to the ledger again. Other counts are lost: they belong to
+// their interval, and there may be many in each interval.
 func (l *ledger) putBack(lost []metric.Sample) {
 	for _, s := range lost {
 		if d, _ := metric.Lookup(s.Name); s.Kind == metric.Count && d.Scope == metric.Process {

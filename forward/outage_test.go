@@ -21,7 +21,7 @@ import (
 	"socktally/metric"
 )
 
-// moods are what an intake can do to a request.
+// moods are the ways in which an intake can treat a request.
 const (
 	up        = "up"
 	failing   = "503"
@@ -31,7 +31,7 @@ const (
 	down      = "down"
 )
 
-// moodyIntake is a real HTTP server that plays a script. It keeps every point that it accepted.
+// moodyIntake is a real HTTP server with a script. It keeps every point that it accepts.
 type moodyIntake struct {
 	t       *testing.T
 	address string
@@ -134,7 +134,7 @@ func (in *moodyIntake) count() int {
 	return len(in.points)
 }
 
-// sum adds up one of socktally's own counts over all times.
+// sum sums a count about socktally itself over all times.
 func (in *moodyIntake) sum(name, tag string) int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -147,9 +147,8 @@ func (in *moodyIntake) sum(name, tag string) int {
 	return int(total)
 }
 
-// TestHourOfOutages plays an hour in which the intake fails in every way. Every point that was read
-// arrives exactly once with its own time, unless it became too old, and socktally's own metrics, as
-// the intake has them, say the same.
+// TestHourOfOutages has an hour in which the intake fails in every way. Every point that was read arrives exactly once with
+// its own time, unless it became too old. The metrics about socktally itself, as the intake has them, agree with that.
 func TestHourOfOutages(t *testing.T) {
 	const interval = 15 * time.Second
 	script := []struct {
@@ -193,7 +192,7 @@ func TestHourOfOutages(t *testing.T) {
 					read()
 				}
 			}
-			for range 4 { // the receiver is left alone for 30 s at most
+			for range 4 { // the longest wait after a failure is 30 s
 				read()
 			}
 			forward.Eventually(t, "replay of all that was kept", func() bool {
@@ -201,7 +200,7 @@ func TestHourOfOutages(t *testing.T) {
 				return err == nil && len(files) == 0
 			})
 			forward.Eventually(t, "the count of all that was sent", func() bool { return f.Sent() == in.count() })
-			read() // tells what became of the rest
+			read() // has the counts about the rest
 			s := f.Close(10 * time.Second)[0]
 
 			if len(in.twice) > 0 {
@@ -228,7 +227,7 @@ func TestHourOfOutages(t *testing.T) {
 			if s.Sent != len(in.points) {
 				t.Errorf("sent %d samples, the intake has %d", s.Sent, len(in.points))
 			}
-			// What the last batch did is not told any more.
+			// No batch has the counts about the last one.
 			last := 0
 			for key := range in.points {
 				if strings.HasSuffix(key, fmt.Sprint(" ", readings[len(readings)-1].Unix())) {
@@ -256,7 +255,7 @@ func TestHourOfOutages(t *testing.T) {
 	}
 }
 
-// TestSpoolThatDoesNotWork lets the daemon go on where nothing can be kept.
+// TestSpoolThatDoesNotWork checks that samples are still sent if nothing can be kept.
 func TestSpoolThatDoesNotWork(t *testing.T) {
 	in := newMoodyIntake(t)
 	in.set(failing)

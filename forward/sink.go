@@ -1,6 +1,6 @@
-// Package forward hands samples to receivers. A Sink makes one attempt at one receiver; the
-// Forwarder runs every sink on its own, so that a dead receiver delays no other, retries what is
-// worth retrying within the reading's own interval, and counts what it had to give up.
+// Package forward sends samples to receivers. A Sink makes one attempt to send to one receiver. The Forwarder runs each sink
+// in a goroutine, so that a receiver that does not answer delays no other. It tries again until the next reading is due, if
+// that makes sense, and counts what is dropped.
 package forward
 
 import (
@@ -14,14 +14,13 @@ import (
 type Sink interface {
 	// Name is the value of the tag "sink" in socktally's own metrics.
 	Name() string
-	// Receiver says for people where samples go. It holds no secret.
+	// Receiver is a text for people: where samples go. It has no secret in it.
 	Receiver() string
-	// Acknowledged says that samples without a Loss have reached the receiver's host. What such a
-	// sink cannot deliver is worth keeping; else nobody knows what there is to send again.
+	// Acknowledged says that samples without a Loss have reached the receiver's host. Only then is it known which
+	// samples are not delivered, so only then are these kept on disk.
 	Acknowledged() bool
-	// Send makes one attempt to deliver samples, in their order, and returns what was not
-	// delivered, grouped by cause; nothing lost is nil. It returns soon after ctx ends. It keeps
-	// no reference to samples.
+	// Send makes one attempt to deliver samples, in their order. It returns the samples that were not delivered, grouped
+	// by cause, and nil if all were. It returns soon after ctx ends. It keeps no reference to samples.
 	Send(ctx context.Context, samples []metric.Sample) []Loss
 	// Close ends the connection. Send is not called after it.
 	Close() error
@@ -31,11 +30,11 @@ type Sink interface {
 type Loss struct {
 	Samples []metric.Sample
 	Reason  Reason
-	// Err is what the receiver or the network said.
+	// Err is the error of the receiver or the network.
 	Err error
 	// Retry says that a later attempt may deliver these samples.
 	Retry bool
-	// RetryAfter is the time that the receiver asked to be left alone, 0 if it did not.
+	// RetryAfter is how long the receiver asks to wait, 0 if it does not.
 	RetryAfter time.Duration
 }
 
@@ -46,15 +45,15 @@ type Reason string
 const (
 	Unreachable Reason = "unreachable"  // no connection, or it broke
 	Timeout     Reason = "timeout"      // no answer in time
-	Forbidden   Reason = "forbidden"    // the key was refused
+	Forbidden   Reason = "forbidden"    // the receiver does not accept the key
 	Rejected    Reason = "rejected"     // the receiver said that the samples are wrong
-	TooLarge    Reason = "too_large"    // one sample alone is larger than the receiver takes
+	TooLarge    Reason = "too_large"    // one sample is larger than the receiver accepts
 	Throttled   Reason = "throttled"    // the receiver asked for fewer requests
 	ServerError Reason = "server_error" // the receiver failed
-	BadAnswer   Reason = "bad_answer"   // what answered is not the receiver that was meant
-	QueueFull   Reason = "queue_full"   // earlier readings were still on their way
-	Age         Reason = "age"          // kept until they were too old
-	Size        Reason = "size"         // kept until newer ones needed the room
+	BadAnswer   Reason = "bad_answer"   // the answer is not from the expected kind of receiver
+	QueueFull   Reason = "queue_full"   // too many earlier readings are in the queue
+	Age         Reason = "age"          // on disk, and too old now
+	Size        Reason = "size"         // on disk, and removed to make room for newer ones
 )
 
 // samplesOf joins the samples of losses.

@@ -9,8 +9,8 @@ import (
 	"socktally/metric"
 )
 
-// TestWallClockThatIsSet steps the wall time back and forth between a failed attempt and the next one. The retry
-// comes when it would have come anyway, the reading keeps its stamp, and counts are of the time that went by.
+// TestWallClockThatIsSet steps the wall clock back and forth between a failed attempt and the next one. That changes
+// neither the time of the retry, nor the time of the reading, nor the interval of the counts.
 func TestWallClockThatIsSet(t *testing.T) {
 	for _, step := range []time.Duration{-24 * time.Hour, -time.Second, time.Hour} {
 		t.Run(fmt.Sprint(step), func(t *testing.T) {

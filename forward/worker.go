@@ -13,24 +13,22 @@ import (
 )
 
 const (
-	// replayPart is how many kept samples one attempt sends at most, which bounds the memory that a
-	// replay takes.
+	// replayPart is how many kept samples one attempt sends at most. It limits the memory of a replay.
 	replayPart = 2000
-	// replayPause is how long a spool that fails is left alone.
+	// replayPause is the wait before the next replay after an error of the spool.
 	replayPause = time.Minute
-	// maxRetryAfter bounds how long a receiver can ask to be left alone.
+	// maxRetryAfter is the longest wait that a receiver can ask for.
 	maxRetryAfter = 5 * time.Minute
 )
 
-// batch is the samples of one reading on their way to one sink.
+// batch has the samples of one reading for one sink.
 type batch struct {
 	samples  []metric.Sample
 	deadline time.Duration // monotonic time
 }
 
-// worker delivers the batches of one sink. What the sink cannot deliver goes to the spool at once,
-// and the spool is replayed when the receiver takes samples again; where there is no spool, attempts
-// are repeated until the batch's deadline.
+// worker delivers the batches of one sink. Samples that are not delivered go to the spool at once, and the spool is replayed
+// when the receiver accepts samples again. Without a spool, the worker tries again until the deadline of the batch.
 type worker struct {
 	*Forwarder
 	ctx     context.Context
@@ -39,20 +37,20 @@ type worker struct {
 	log     *slog.Logger
 	queue   chan batch
 	ledger  *ledger
-	spool   *spool.Spool // nil where nothing is kept
+	spool   *spool.Spool // nil if nothing is kept
 
-	// Used by run alone.
-	failures    int           // attempts since the receiver last took samples
-	notBefore   time.Duration // monotonic time, when the next attempt is due after a failure
-	spoolError  string        // why the spool does not work, "" if it does
-	replayAfter time.Duration // monotonic time, when to replay again after the spool failed at it
+	// Only used by run.
+	failures    int           // failed attempts since the last successful one
+	notBefore   time.Duration // monotonic time of the next attempt after a failure
+	spoolError  string        // why the spool does not work, "" if it works
+	replayAfter time.Duration // monotonic time of the next replay after an error of the spool
 
 	mu           sync.Mutex
 	summary      Summary
-	success      time.Time       // wall time of the last batch that was delivered whole
-	failing      map[Reason]bool // why it does not take samples, empty while it does
+	success      time.Time       // wall time of the last batch that was delivered completely
+	failing      map[Reason]bool // why samples are not delivered, empty if they are
 	failingSince time.Duration   // monotonic time
-	droppedUntil int             // Summary.Dropped when the failure began
+	droppedUntil int             // Summary.Dropped at that time
 }
 
 func (w *worker) run() {
@@ -71,7 +69,7 @@ func (w *worker) run() {
 	}
 }
 
-// retryDue returns a channel that fires when the spool is to be tried again after a failure.
+// retryDue returns a channel that fires when the spool should be replayed again after a failure.
 func (w *worker) retryDue() <-chan time.Time {
 	if w.failures == 0 || w.spool == nil {
 		return nil
@@ -79,7 +77,8 @@ func (w *worker) retryDue() <-chan time.Time {
 	return w.clock.After(w.notBefore - w.clock.Monotonic())
 }
 
-// deliver sends a batch, or keeps it, or repeats until its deadline.
+// deliver sends a batch. If that fails, it keeps the batch on disk or, if that is not possible, tries again until the
+// deadline.
 func (w *worker) deliver(b batch) {
 	if w.backingOff() && w.keep(b.samples) {
 		return
@@ -106,10 +105,10 @@ func (w *worker) deliver(b batch) {
 	}
 }
 
-// send makes one attempt, which ends by the deadline, and returns what is worth another.
+// send makes one attempt, which ends at the deadline. It returns the losses for which another attempt makes sense.
 func (w *worker) send(samples []metric.Sample, deadline time.Duration) []Loss {
 	timeout := min(w.attempt, deadline-w.clock.Monotonic())
-	// A batch that waited in the queue for long still gets a short attempt.
+	// A batch that has waited in the queue for a long time still gets a short attempt.
 	ctx, cancel := context.WithTimeout(w.ctx, max(timeout, w.attempt/10))
 	defer cancel()
 	losses := w.sink.Send(ctx, samples)
@@ -128,17 +127,17 @@ func (w *worker) send(samples []metric.Sample, deadline time.Duration) []Loss {
 	if len(again) == 0 {
 		w.failures = 0
 		if len(losses) == 0 {
-			w.up()
+			w.markUp()
 		}
 		return nil
 	}
 	w.notBefore = w.clock.Monotonic() + max(asked, backoff(w.failures))
 	w.failures++
-	w.down(again[0])
+	w.markDown(again[0])
 	return again
 }
 
-// backingOff says that the receiver failed and is to be left alone for now.
+// backingOff says that an attempt has failed and the wait after it is not over.
 func (w *worker) backingOff() bool {
 	return w.failures > 0 && w.clock.Monotonic() < w.notBefore
 }
@@ -156,7 +155,7 @@ func (w *worker) waitForRetry(deadline time.Duration) bool {
 	}
 }
 
-// keep puts samples into the spool. It returns false if there is none or it does not work.
+// keep writes samples to the spool. It returns false if there is no spool or that fails.
 func (w *worker) keep(samples []metric.Sample) bool {
 	if w.spool == nil {
 		return false
@@ -174,8 +173,8 @@ func (w *worker) keep(samples []metric.Sample) bool {
 	return true
 }
 
-// replay sends what the spool holds, the oldest first, until a fresh batch waits, the receiver
-// fails or the forwarder has to end.
+// replay sends the samples in the spool, the oldest first. It stops if a new batch waits, if an attempt fails, or if the
+// forwarder has to end.
 func (w *worker) replay() {
 	if w.spool == nil || w.backingOff() || w.isEnding() || w.clock.Monotonic() < w.replayAfter {
 		return
@@ -192,11 +191,11 @@ func (w *worker) replay() {
 		w.spoolState(err)
 	}
 	if err != nil {
-		// What could not be removed would be sent again and again.
+		// Without a pause, samples that cannot be removed would be sent again and again.
 		w.replayAfter = w.clock.Monotonic() + replayPause
 	}
 	if !tried && w.failures > 0 {
-		// There was nothing to try the receiver with; the next fresh batch is.
+		// The spool was empty, so there was no attempt. The next new batch makes one.
 		w.notBefore = w.clock.Monotonic() + backoff(w.failures)
 	}
 }
@@ -210,7 +209,7 @@ func (w *worker) isEnding() bool {
 	}
 }
 
-// keepCounts keeps the counts that no batch will take any more, if they tell of a loss.
+// keepCounts writes the last counts to the spool if there is a loss among them, because there will be no batch after them.
 func (w *worker) keepCounts() {
 	counts := w.ledger.take(w.clock.Now(), w.clock.Monotonic())
 	for _, c := range counts {
@@ -231,7 +230,7 @@ func (w *worker) close() Summary {
 	return w.summary
 }
 
-// delivered counts samples that reached the receiver.
+// delivered counts samples that have reached the receiver.
 func (w *worker) delivered(n int) {
 	w.Count(metric.SamplesSent, n, "sink:"+w.sink.Name())
 	w.mu.Lock()
@@ -239,7 +238,7 @@ func (w *worker) delivered(n int) {
 	w.mu.Unlock()
 }
 
-// replayed counts those of the delivered samples that came from the spool.
+// replayed counts delivered samples that were in the spool.
 func (w *worker) replayed(n int) {
 	w.Count(metric.SamplesReplayed, n, "sink:"+w.sink.Name())
 	w.mu.Lock()
@@ -247,9 +246,9 @@ func (w *worker) replayed(n int) {
 	w.mu.Unlock()
 }
 
-// drop gives samples up. The counts among them are told by the sink's next batch instead.
+// drop drops samples. The counts about socktally itself among them go into the sink's next batch.
 func (w *worker) drop(l Loss) {
-	w.down(l)
+	w.markDown(l)
 	w.mu.Lock()
 	w.summary.Dropped += len(l.Samples)
 	w.summary.LastErr = fmt.Errorf("%s: %w", l.Reason, l.Err)
@@ -262,16 +261,16 @@ func (w *worker) dropped(n int, reason Reason) {
 	w.Count(metric.SamplesDropped, n, "sink:"+w.sink.Name(), "reason:"+string(reason))
 }
 
-// spoolDropped counts what the spool gave up.
+// spoolDropped counts what the spool has dropped.
 func (w *worker) spoolDropped(d spool.Dropped) {
 	if d.Unreadable > 0 {
 		w.log.Error("spool files could not be read and were moved aside", "files", d.Unreadable)
 	}
 	if d.Expired > 0 {
-		w.down(Loss{Reason: Age, Err: errors.New("kept samples became too old")})
+		w.markDown(Loss{Reason: Age, Err: errors.New("kept samples became too old")})
 	}
 	if d.Evicted > 0 {
-		w.down(Loss{Reason: Size, Err: errors.New("the spool is full, the oldest samples went")})
+		w.markDown(Loss{Reason: Size, Err: errors.New("the spool is full, the oldest samples went")})
 	}
 	w.dropped(d.Expired, Age)
 	w.dropped(d.Evicted, Size)
@@ -282,7 +281,7 @@ func (w *worker) spoolDropped(d spool.Dropped) {
 	w.mu.Unlock()
 }
 
-// spoolState logs once when the spool stops to work and once when it works again.
+// spoolState logs one line when the spool stops working and one when it works again.
 func (w *worker) spoolState(err error) {
 	text := ""
 	if err != nil {
@@ -298,8 +297,8 @@ func (w *worker) spoolState(err error) {
 	w.spoolError = text
 }
 
-// down notes that the receiver does not take samples, and logs each reason once until it does.
-func (w *worker) down(l Loss) {
+// markDown notes that samples are not delivered. It logs each reason once until samples are delivered again.
+func (w *worker) markDown(l Loss) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.failing[l.Reason] {
@@ -313,8 +312,8 @@ func (w *worker) down(l Loss) {
 	w.log.Warn("samples are not delivered", "reason", string(l.Reason), "error", l.Err)
 }
 
-// up notes that samples were delivered whole.
-func (w *worker) up() {
+// markUp notes that a batch was delivered completely.
+func (w *worker) markUp() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.failing) > 0 {
@@ -326,7 +325,7 @@ func (w *worker) up() {
 	w.success = w.clock.Now()
 }
 
-// states returns gauges of how this sink does.
+// states returns gauges about this sink.
 func (w *worker) states(now time.Time) []metric.Sample {
 	w.mu.Lock()
 	success := w.success

@@ -154,9 +154,9 @@ var catalogue = []Definition{
 	{FlowTalliesFailed, Count, None, Process, -1, "flow tallies failed", "Tallies of the flows that failed; the next one has what they could not read."},
 	{FlowTalliesSkipped, Count, None, Process, -1, "flow tallies skipped", "Tallies of the flows that did not take place because the one before was still running."},
 	{FlowTallyDuration, Gauge, Second, Process, -1, "flow tally duration", "Time that this tally of the flows took."},
-	{FlowContexts, Gauge, None, Process, 0, "flow contexts", "Combinations of tags that this tally sent, at most SOCKTALLY_FLOW_MAX_CONTEXTS."},
+	{FlowCombinationsSent, Gauge, None, Process, 0, "flow contexts", "Combinations of tags that this tally sent, at most SOCKTALLY_FLOW_MAX_CONTEXTS."},
 	{FlowCombinations, Gauge, None, Process, 0, "flow combinations", "Combinations of tags that this tally would have sent without a budget."},
-	{DNSContexts, Gauge, None, Process, 0, "dns contexts", "The same for DNS: combinations of tags that this tally sent."},
+	{DNSCombinationsSent, Gauge, None, Process, 0, "dns contexts", "The same for DNS: combinations of tags that this tally sent."},
 	{DNSCombinations, Gauge, None, Process, 0, "dns combinations", "The same for DNS: combinations of tags that there were."},
 	{FlowLosses, Count, None, Process, -1, "flow losses", "What could not be counted, or not under its own flow, by reason."},
 

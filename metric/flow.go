@@ -57,21 +57,21 @@ func DNSPercentiles() []DNSPercentile {
 }
 
 // ofFlows says whether a metric is about flows or DNS queries of any process, and not about socktally.
-func ofFlows(name string) bool {
+func isFlowMetric(name string) bool {
 	return strings.HasPrefix(name, FlowPrefix) || strings.HasPrefix(name, DNSPrefix)
 }
 
 // The names of the metrics about the counting of flows.
 const (
-	FlowTallies        = "socktally.flows.tallies"
-	FlowTalliesFailed  = "socktally.flows.tallies.failed"
-	FlowTalliesSkipped = "socktally.flows.tallies.skipped"
-	FlowTallyDuration  = "socktally.flows.tally.duration"
-	FlowContexts       = "socktally.flows.contexts"
-	FlowCombinations   = "socktally.flows.combinations"
-	FlowLosses         = "socktally.flows.losses"
-	DNSContexts        = "socktally.flows.dns.contexts"
-	DNSCombinations    = "socktally.flows.dns.combinations"
+	FlowTallies          = "socktally.flows.tallies"
+	FlowTalliesFailed    = "socktally.flows.tallies.failed"
+	FlowTalliesSkipped   = "socktally.flows.tallies.skipped"
+	FlowTallyDuration    = "socktally.flows.tally.duration"
+	FlowCombinationsSent = "socktally.flows.contexts"
+	FlowCombinations     = "socktally.flows.combinations"
+	FlowLosses           = "socktally.flows.losses"
+	DNSCombinationsSent  = "socktally.flows.dns.contexts"
+	DNSCombinations      = "socktally.flows.dns.combinations"
 )
 
 // FlowTag describes a tag that the metrics of flows can be split by.

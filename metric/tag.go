@@ -28,14 +28,14 @@ func CheckTag(tag string) error {
 		if i == 0 && !unicode.IsLetter(r) {
 			return errors.New("does not begin with a letter")
 		}
-		if !inTag(r) {
+		if !isTagRune(r) {
 			return fmt.Errorf("holds %q", r)
 		}
 	}
 	return nil
 }
 
-func inTag(r rune) bool {
+func isTagRune(r rune) bool {
 	switch r {
 	case '_', '-', ':', '.', '/':
 		return true
@@ -55,7 +55,7 @@ func AppendTag(b []byte, key, value string) []byte {
 	gap := false // an underscore is due
 	for _, r := range value {
 		r = unicode.ToLower(r)
-		if r == '_' || !inTag(r) {
+		if r == '_' || !isTagRune(r) {
 			gap = true
 			continue
 		}
@@ -85,13 +85,13 @@ func AppendTag(b []byte, key, value string) []byte {
 // A tag of the sample stands in for the process's tags of the same key. The service and the version
 // of the process are never on a metric of flows or DNS, where they would pass for those of the flow's owner.
 func AllTags(process []string, s Sample) []string {
-	if len(s.Tags) == 0 && !ofFlows(s.Name) {
+	if len(s.Tags) == 0 && !isFlowMetric(s.Name) {
 		return process
 	}
 	all := make([]string, 0, len(process)+len(s.Tags))
 	for _, tag := range process {
 		key, _, _ := strings.Cut(tag, ":")
-		hidden := ofFlows(s.Name) && (key == "service" || key == "version")
+		hidden := isFlowMetric(s.Name) && (key == "service" || key == "version")
 		if !hidden && !slices.ContainsFunc(s.Tags, func(own string) bool {
 			return strings.HasPrefix(own, key) && (len(own) == len(key) || own[len(key)] == ':')
 		}) {

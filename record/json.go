@@ -22,7 +22,7 @@ func (o *object) put(name string, value any) {
 	o.Write(text)
 }
 
-func (o *object) putSet(name, value string) {
+func (o *object) putNonEmpty(name, value string) {
 	if value != "" {
 		o.put(name, value)
 	}
@@ -32,7 +32,7 @@ func (o *object) close() ([]byte, error) {
 	return append(append([]byte{'{'}, o.Bytes()...), '}'), nil
 }
 
-func (o *object) putEnd(side string, e *Endpoint) {
+func (o *object) putEndpoint(side string, e *Endpoint) {
 	ip := ""
 	if e.Addr.IsValid() {
 		ip = e.Addr.String()
@@ -43,7 +43,7 @@ func (o *object) putEnd(side string, e *Endpoint) {
 	o.put(side+"_process", e.Owner.Process)
 	o.put(side+"_service", e.Owner.Service)
 	o.put(side+"_container_id", e.Owner.ContainerID)
-	o.putSet(side+"_pod_uid", e.Owner.PodUID)
+	o.putNonEmpty(side+"_pod_uid", e.Owner.PodUID)
 }
 
 // MarshalJSON gives one flat object. A record of UDP lacks the counters that only TCP has, and one of a kernel
@@ -54,9 +54,9 @@ func (r Flow) MarshalJSON() ([]byte, error) {
 	o.put("family", r.Family)
 	o.put("source", r.Source)
 	o.put("direction", r.Direction)
-	o.putEnd("client", &r.Client)
-	o.putEnd("server", &r.Server)
-	o.putSet("server_domain", r.ServerDomain)
+	o.putEndpoint("client", &r.Client)
+	o.putEndpoint("server", &r.Server)
+	o.putNonEmpty("server_domain", r.ServerDomain)
 	for _, f := range fields {
 		switch {
 		case f.TCPOnly && r.Protocol != "tcp", f.Optional&^r.Known != 0:
@@ -90,8 +90,8 @@ func (o *object) putLatency(name string, l *Latency) {
 func (r DNS) MarshalJSON() ([]byte, error) {
 	var o object
 	o.put("protocol", r.Protocol)
-	o.putEnd("client", &r.Client)
-	o.putEnd("server", &r.Server)
+	o.putEndpoint("client", &r.Client)
+	o.putEndpoint("server", &r.Server)
 	o.put("dns_query", r.Name)
 	o.put("dns_qtype", r.Type)
 	for _, f := range dnsFields {

@@ -1,4 +1,5 @@
-// Package coverage says how each part of flows is counted on a host, what the kernel refused, and what is lost by it.
+// Package coverage reports how each part of the flows is counted on a host, what could not be loaded there, and what is
+// missing because of that.
 package coverage
 
 import (
@@ -10,43 +11,44 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Part is one of the things that a Counter counts, each of which the kernel may refuse alone.
+// Part is one of the things that a Counter counts. A kernel may allow one and refuse another.
 type Part string
 
 const (
-	// TCP is TCP: every connection, however short, and how it ended.
+	// TCP is every connection, however short, and how it ended.
 	TCP Part = "tcp"
-	// TCPOpen is what connections do while they are open.
+	// TCPOpen is the traffic of connections while they are open.
 	TCPOpen Part = "tcp_open"
-	// TCPOlder is connections that are older than the Counter, and who owns them.
+	// TCPOlder is the connections that are older than the Counter, and their owners.
 	TCPOlder Part = "tcp_older"
-	// UDP is UDP's datagrams.
+	// UDP is datagrams.
 	UDP Part = "udp"
-	// UDPOwners is who owns UDP sockets.
+	// UDPOwners is the owners of UDP sockets.
 	UDPOwners Part = "udp_owners"
-	// DNS is DNS queries, over UDP and TCP.
+	// DNS is DNS queries over UDP and TCP.
 	DNS Part = "dns"
-	// Processes is what processes say of themselves that live only for a moment.
+	// Processes is the environments of processes that end before the tally.
 	Processes Part = "processes"
 )
 
-// Entry is how one Part is counted here.
+// Entry is how one Part is counted on this host.
 type Entry struct {
 	Part Part
-	// By is what counts it, in the kernel's words, such as "iter/task_file and iter/tcp"; "" where nothing does.
+	// By is what counts it, in the kernel's words, such as "iter/task_file and iter/tcp". It is "" if the Part is not
+	// counted.
 	By string
-	// Refused is what would have been better, in the order in which it was tried. It is empty where By is the best.
-	Refused []*Refusal
-	// Lost is what is missing, "" where By serves as well but costs more.
+	// Errors are why better ways failed, in the order in which they were tried. It is empty if By is the best way.
+	Errors []*LoadError
+	// Lost is what is missing. It is "" if nothing is, although By may cost more than a better way.
 	Lost string
-	// Remedy is the one thing to do, "" where there is none.
+	// Remedy is the one thing to do, "" if there is none.
 	Remedy string
 }
 
-// Because is what the kernel refused, "" where By is the best.
+// Because is the text of Errors, "" if there are none.
 func (c Entry) Because() string {
-	texts := make([]string, len(c.Refused))
-	for i, r := range c.Refused {
+	texts := make([]string, len(c.Errors))
+	for i, r := range c.Errors {
 		texts[i] = r.Error()
 	}
 	return strings.Join(texts, "; ")
@@ -58,7 +60,7 @@ func (c Entry) String() string {
 	if c.By != "" {
 		text = string(c.Part) + " by " + c.By
 	}
-	if len(c.Refused) > 0 {
+	if len(c.Errors) > 0 {
 		text += ": " + c.Because()
 	}
 	if c.Lost != "" {
@@ -67,7 +69,7 @@ func (c Entry) String() string {
 	return text
 }
 
-// LogValue is a group of part, by, because, lost and do, without those that are empty.
+// LogValue is a group with the keys part, by, because, lost and do. Empty values are left out.
 func (c Entry) LogValue() slog.Value {
 	var attributes []slog.Attr
 	for _, a := range []struct{ key, value string }{
@@ -80,7 +82,7 @@ func (c Entry) LogValue() slog.Value {
 	return slog.GroupValue(attributes...)
 }
 
-// What counts a Part, where there is more than one way.
+// The values of Entry.By, alone or joined.
 const (
 	ByStateChanges = "tp_btf/inet_sock_set_state"
 	ByStorage      = "iter/bpf_sk_storage_map"
@@ -93,7 +95,7 @@ const (
 	ByProc         = "/proc"
 )
 
-// lost is what is missing of a part that is counted by less than the best.
+// lost is what is missing of a part that is not counted in the best way.
 func lost(part Part, by string) string {
 	switch part {
 	case TCP:
@@ -131,8 +133,8 @@ func lost(part Part, by string) string {
 	return ""
 }
 
-// remedy is what to do about a refusal.
-func remedy(r *Refusal) string {
+// remedy is what to do about an error.
+func remedy(r *LoadError) string {
 	switch r.Reason {
 	case ReasonKernel:
 		return "run Linux 5.12 or newer"
@@ -157,45 +159,45 @@ func remedy(r *Refusal) string {
 	return "report this line: the program has a fault on this kernel"
 }
 
-// parts are all of them, in the order in which they are told.
+// parts are all parts, in the order of a Report.
 var parts = []Part{TCP, TCPOpen, TCPOlder, UDP, UDPOwners, DNS, Processes}
 
-// Report gathers how each Part is counted.
+// Report is how each Part is counted.
 type Report struct {
 	Facts   Facts
 	Entries []Entry
 }
 
-// Add notes what counts a Part, and what was refused before; of the errors some may be nil.
-func (c *Report) Add(part Part, by string, refused ...error) {
-	cover := Entry{Part: part, By: by}
-	for _, err := range refused {
+// Add adds a Part, what counts it, and the errors of what was tried before. Errors may be nil.
+func (c *Report) Add(part Part, by string, errs ...error) {
+	entry := Entry{Part: part, By: by}
+	for _, err := range errs {
 		if err != nil {
-			cover.Refused = append(cover.Refused, c.Explain(part, err))
+			entry.Errors = append(entry.Errors, c.Explain(part, err))
 		}
 	}
-	if len(cover.Refused) > 0 {
-		cover.Lost = lost(part, by)
-		cover.Remedy = remedy(cover.Refused[0])
+	if len(entry.Errors) > 0 {
+		entry.Lost = lost(part, by)
+		entry.Remedy = remedy(entry.Errors[0])
 	}
-	c.Entries = append(c.Entries, cover)
+	c.Entries = append(c.Entries, entry)
 }
 
-// Explain finds what an error that kept a part from being counted comes from.
-func (c *Report) Explain(part Part, err error) *Refusal {
-	var known *Refusal
+// Explain finds the cause of an error that keeps a part from being counted.
+func (c *Report) Explain(part Part, err error) *LoadError {
+	var known *LoadError
 	if errors.As(err, &known) {
 		return known
 	}
 	return c.Facts.explain(err, part == UDP || part == DNS)
 }
 
-// Sort puts the parts into the order in which they are told.
+// Sort sorts the entries into the order of the constants above.
 func (c *Report) Sort() {
 	slices.SortFunc(c.Entries, func(a, b Entry) int { return slices.Index(parts, a.Part) - slices.Index(parts, b.Part) })
 }
 
-// Of returns how a Part is counted, nil where it was not asked for.
+// Of returns the entry of a Part, nil if the Part was not asked for.
 func (c *Report) Of(part Part) *Entry {
 	for i := range c.Entries {
 		if c.Entries[i].Part == part {
@@ -205,7 +207,7 @@ func (c *Report) Of(part Part) *Entry {
 	return nil
 }
 
-// Join names two things that count a part together. Either may be "".
+// Join joins two values of Entry.By. Either may be "".
 func Join(a, b string) string {
 	if a == "" || b == "" {
 		return a + b

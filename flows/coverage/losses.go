@@ -1,33 +1,34 @@
 package coverage
 
-// Losses says what could not be counted, or not under its own flow, since the Counter was opened.
+// Losses counts what could not be counted, or not in its own flow, since the Counter was opened.
 type Losses struct {
-	// StorageRefused is how many times the kernel had no memory for a socket's storage. Sums include
-	// such a socket's datagrams, without an owner.
+	// StorageRefused is how often the kernel had no memory for the storage of a socket. The datagrams of
+	// such a socket are in the sums, without an owner.
 	StorageRefused uint64
-	// TableFull is how many tallies of a socket, or datagrams, went to an overflow record. Sums
-	// include them.
+	// TableFull is how often the counts of a socket, or a datagram, went to an overflow record. They are in
+	// the sums.
 	TableFull uint64
-	// Untracked is how many connections closed of which nothing was known, and so nothing counted:
-	// older than the Counter and held by no process and no namespace that it could look into.
+	// Untracked is how many connections closed without being counted. They were older than the Counter, and it
+	// could not find them: no process had them open, or it could not enter their network namespace.
 	Untracked uint64
-	// Uncounted is how many tallies of a socket, or datagrams, had no record at all to go to.
+	// Uncounted is how often the counts of a socket, or a datagram, were lost because there was no record
+	// for them.
 	Uncounted uint64
-	// Unowned is how many connections, not older than the Counter, nobody saw begin. Sums include them,
-	// without an owner.
+	// Unowned is how many connections are newer than the Counter, but their start was not seen. They are in the
+	// sums, without an owner.
 	Unowned uint64
-	// ProcessesMissed is how many times there was no room for what a process says of itself. Its name is
-	// then what it says when the flows are tallied, if it is still there.
+	// ProcessesMissed is how often there was no room to copy the environment of a process. Then it is read
+	// from /proc at the tally, if the process still runs.
 	ProcessesMissed uint64
-	// Unreadable is how many times a network namespace could not be polled (SockDiag only).
+	// Unreadable is how often a network namespace could not be polled (SockDiag only).
 	Unreadable uint64
-	// DNSDropped is how many DNS packets found no room to be copied into. DNSMalformed could not be
-	// parsed, DNSUnmatched were answers to no query that waited, DNSUntracked queries for which too
-	// many others waited: they are counted as requests, and nothing is known of their answers.
+	// DNSDropped counts DNS packets that were not copied for lack of room. DNSMalformed counts those that could
+	// not be parsed. DNSUnmatched counts answers without a waiting query. DNSUntracked counts queries that came
+	// while too many others were waiting: they are counted as requests, but their answers are not.
 	DNSDropped, DNSMalformed, DNSUnmatched, DNSUntracked uint64
 }
 
-// reasons are the losses by the value of the tag "reason" that their metric has.
+// reasons are the losses by the value of the tag "reason" of their metric.
 var reasons = []struct {
 	name string
 	of   func(*Losses) *uint64
@@ -52,7 +53,7 @@ func (l *Losses) Add(other Losses) {
 	}
 }
 
-// Since calls each for every reason for which there are more losses than before.
+// Since calls each for every reason with more losses than in before. n is the difference.
 func (l Losses) Since(before Losses, each func(reason string, n uint64)) {
 	for _, r := range reasons {
 		if n := *r.of(&l) - *r.of(&before); n > 0 {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Every loss has a reason, and each reason tells its own.
+// Every loss has a reason, and each reason counts one loss only.
 func TestReasonsOfLosses(t *testing.T) {
 	var losses Losses
 	v := reflect.ValueOf(&losses).Elem()

@@ -1,6 +1,5 @@
-// Package dns tallies DNS queries and their answers from copies of the packets that carried them.
+// Package dns tallies DNS queries and answers from copies of their packets.
 //
-// It assumes nothing of a packet: what cannot be parsed is counted and passed over, and everything
-// that packets can make grow is bounded. The package reads no clock; times are those that the caller
-// gives, in nanoseconds of any clock that does not go back.
+// It trusts no packet. One that cannot be parsed is counted and ignored. All memory that packets can fill is
+// bounded. The package reads no clock: the caller gives the times, in nanoseconds of a monotonic clock.
 package dns

@@ -9,17 +9,17 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// maxAddresses is how many addresses of one answer are taken.
+// maxAddresses is how many addresses of one answer are read at most.
 const maxAddresses = 16
 
-// message is what is read of a packet.
+// message is the part of a packet that is used here.
 type message struct {
 	id       uint16
 	response bool
 	rcode    dnsmessage.RCode
 	name     string
 	kind     string
-	// answers are the addresses that the name has.
+	// answers are the addresses of the name.
 	answers []answer
 }
 
@@ -33,9 +33,8 @@ var (
 	errQuestion = errors.New("not one question")
 )
 
-// parse reads a packet that may be cut short: only the header and the question must be whole. No
-// server answers a packet with more than one question or with none in another way than by an error,
-// so only one is accepted.
+// parse reads a packet. The packet may be cut short after the question. Only packets with exactly one question are
+// accepted: servers answer all others with an error.
 func parse(packet []byte) (message, error) {
 	var p dnsmessage.Parser
 	header, err := p.Start(packet)
@@ -65,7 +64,7 @@ func parse(packet []byte) (message, error) {
 	return m, nil
 }
 
-// addresses reads as many as can be read.
+// addresses returns the addresses in the answer, up to the first record that cannot be read.
 func addresses(p *dnsmessage.Parser) (found []answer) {
 	for len(found) < maxAddresses {
 		header, err := p.AnswerHeader()
@@ -95,8 +94,8 @@ func addresses(p *dnsmessage.Parser) (found []answer) {
 	return found
 }
 
-// plainName is a name in lower case, without the last dot, and with what no host name has written as
-// \ddd. The root is ".".
+// plainName is a name in lower case, without the last dot. Spaces, control characters, \, " and bytes that are not
+// ASCII are written as \ddd. The root is ".".
 func plainName(n dnsmessage.Name) string {
 	raw := n.Data[:n.Length]
 	if len(raw) > 1 {
@@ -117,7 +116,7 @@ func plainName(n dnsmessage.Name) string {
 	return b.String()
 }
 
-// typeName is a query type's usual name, TYPE and its number where it has none here.
+// typeName is the usual name of a query type, or TYPE and its number if the type is not known here.
 func typeName(t dnsmessage.Type) string {
 	switch t {
 	case 43:

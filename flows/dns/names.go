@@ -7,13 +7,13 @@ import (
 	"socktally/internal/lru"
 )
 
-// minTTL keeps a name long enough for the connection that was asked for to be seen.
+// minTTL is how long a name is kept at least. A client that asked for it needs some time to connect.
 const minTTL = 5 * time.Minute
 
-// maxTTL bounds what an answer can claim.
+// maxTTL is how long a name is kept at most, whatever the answer says.
 const maxTTL = 24 * time.Hour
 
-// names remembers which name an address was the answer for.
+// names maps an address to the name that it was last an answer for.
 type names struct{ byAddr *lru.Cache[netip.Addr, named] }
 
 type named struct {
@@ -21,7 +21,7 @@ type named struct {
 	until uint64
 }
 
-// newNames remembers size names at least.
+// newNames returns names that keeps size addresses at least.
 func newNames(size int) names { return names{lru.New[netip.Addr, named](size)} }
 
 func (n names) put(a netip.Addr, name string, ttl time.Duration, now uint64) {

@@ -6,42 +6,42 @@ import (
 )
 
 const (
-	// maxStreams bounds the directions of connections that are followed at once.
+	// maxStreams is how many streams are read at once; each connection has two.
 	maxStreams = 8192
-	// lengthSize is the length that stands before each message.
+	// lengthSize is the size of the length before each message (RFC 1035, 4.2.2).
 	lengthSize = 2
-	// maxHead is how much of a message is kept until it can be read. The rest is passed over.
+	// maxHead is how much of a message is kept. The rest is skipped.
 	maxHead = 512
 )
 
-// Segment is a part of one direction of a connection to a DNS server.
+// Segment is a TCP segment from or to a DNS server.
 type Segment[O comparable] struct {
-	// Packet's Payload is the beginning of the segment's bytes, perhaps not all.
+	// Packet has the first bytes of the segment as its Payload, perhaps not all.
 	Packet[O]
-	// Sequence is that of the first byte, Length how many there are.
+	// Sequence is the sequence number of the first byte. Length is the number of bytes in the segment.
 	Sequence, Length uint32
-	// First says that the connection begins here.
+	// First says that the segment has SYN.
 	First bool
 }
 
-// direction tells the streams apart. The same connection seen at both of its ends is one.
+// direction is the key of a stream. A connection that is seen at both of its ends has the same key at both.
 type direction struct {
 	client, server netip.AddrPort
 	netns          uint32
 	fromClient     bool
 }
 
-// stream puts the messages of one direction together.
+// stream reassembles the messages of one direction of a connection.
 type stream struct {
-	next uint32 // the sequence number that comes next
-	head []byte // of a message, from its length on, that has not come whole
-	skip uint32 // how much of a message is still to come that is not read
-	lost bool   // where a message begins is not known any more
-	last uint64 // when something came
+	next     uint32 // the next sequence number
+	head     []byte // of a message, from its length on, that has not come whole
+	skip     uint32 // how much of a message is still to come that is not read
+	unsynced bool   // a segment is missing, and the beginning of the next message is not known
+	last     uint64 // when something came
 }
 
-// AddSegment takes one segment of DNS over TCP. Segments that were sent again, or that the other end
-// shows too, are passed over; so is a gap in what need not be read.
+// AddSegment adds one segment of DNS over TCP. It ignores retransmitted segments and segments that were seen at the
+// other end already. It also ignores a gap, if only skipped bytes are missing.
 func (t *Tallier[O]) AddSegment(s Segment[O]) {
 	d := direction{s.Client, s.Server, s.NetNS, s.FromClient}
 	f := t.streams[d]
@@ -58,21 +58,21 @@ func (t *Tallier[O]) AddSegment(s Segment[O]) {
 		f.next = s.Sequence
 	}
 	f.last = s.Time
-	if f.lost || !t.follow(f, &s) {
+	if f.unsynced || !t.reassemble(f, &s) {
 		f.head = nil
-		if !f.lost {
-			f.lost = true
+		if !f.unsynced {
+			f.unsynced = true
 			t.losses.Malformed++
 		}
 	}
 }
 
-// follow reads the messages in a segment. It is false where a byte is missing without which the next
-// message cannot be found.
-func (t *Tallier[O]) follow(f *stream, s *Segment[O]) bool {
+// reassemble reads the messages in a segment. It returns false if bytes are missing that are needed to find the next
+// message.
+func (t *Tallier[O]) reassemble(f *stream, s *Segment[O]) bool {
 	known, length := s.Payload[:min(len(s.Payload), int(s.Length))], s.Length
 	switch ahead := int32(s.Sequence - f.next); {
-	case ahead < 0: // some of it, or all, has come before
+	case ahead < 0: // the first bytes, or all, were read already
 		old := min(uint32(-ahead), length)
 		known, length = known[min(int(old), len(known)):], length-old
 	case uint32(ahead) > f.skip:
@@ -89,20 +89,20 @@ func (t *Tallier[O]) follow(f *stream, s *Segment[O]) bool {
 			known = known[min(int(n), len(known)):]
 			continue
 		}
-		n := min(f.wants(), len(known))
+		n := min(f.missing(), len(known))
 		f.head = append(f.head, known[:n]...)
 		known, length = known[n:], length-uint32(n)
-		missing := f.wants()
+		missing := f.missing()
 		if missing > 0 && length == 0 {
-			return true // the rest comes later
+			return true // the next segment has the rest
 		}
 		if len(f.head) < lengthSize {
 			return false
 		}
 		if missing > 0 && len(known) > 0 {
-			continue // its length is known now, and more of it is here
+			continue // the length of the message is known now, and the segment has more of it
 		}
-		// The message, or as much of it as was kept.
+		// The head has the whole message, or its first maxHead bytes.
 		size := uint32(binary.BigEndian.Uint16(f.head))
 		p := s.Packet
 		p.Payload = f.head[lengthSize:]
@@ -113,15 +113,16 @@ func (t *Tallier[O]) follow(f *stream, s *Segment[O]) bool {
 	return true
 }
 
-// wants is how much more of the message is to be kept.
-func (f *stream) wants() int {
+// missing is how many bytes of the message the head still needs.
+func (f *stream) missing() int {
 	if len(f.head) < lengthSize {
 		return lengthSize - len(f.head)
 	}
 	return min(lengthSize+int(binary.BigEndian.Uint16(f.head)), maxHead) - len(f.head)
 }
 
-// expireStreams forgets where nothing has come for long. What comes then begins with a message.
+// expireStreams removes streams that have been idle for the timeout. If such a stream goes on, its next segment is
+// taken for the beginning of a message.
 func (t *Tallier[O]) expireStreams(now uint64) {
 	for d, f := range t.streams {
 		if now > f.last && now-f.last > uint64(t.options.Timeout) {

@@ -8,19 +8,20 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// Options bound a Tallier. Zero values are replaced by defaults.
+// Options are the limits of a Tallier. 0 stands for the default.
 type Options struct {
-	// Timeout is how long an answer may take: 15 s.
+	// Timeout is how long an answer may take, 15 s by default.
 	Timeout time.Duration
-	// MaxNames is how many names an interval may have: 1000.
+	// MaxNames is how many names an interval may have, 1000 by default.
 	MaxNames int
-	// MaxPending is how many queries may wait for their answers at once: 65536.
+	// MaxPending is how many queries may wait for an answer at once, 65536 by default.
 	MaxPending int
-	// MaxAddresses is how many addresses keep a name: at least 16384 and at most twice as many.
+	// MaxAddresses is for how many addresses the name is remembered at least, 16384 by default. At most twice as
+	// many are remembered.
 	MaxAddresses int
 }
 
-// keysPerName bounds the keys of an interval: the same names are asked by many clients.
+// keysPerName bounds the keys of an interval, as many clients may ask for one name.
 const keysPerName = 8
 
 func (o Options) withDefaults() Options {
@@ -41,23 +42,23 @@ func (o Options) withDefaults() Options {
 
 // Packet is one message to or from a DNS server.
 type Packet[O comparable] struct {
-	// Time is when it passed, in nanoseconds.
+	// Time is when it was sent or received, in nanoseconds.
 	Time uint64
-	// Client and Server are the two ends, NetNS what tells equal addresses apart.
+	// Client and Server are the two ends. NetNS tells equal addresses of two network namespaces apart.
 	Client, Server netip.AddrPort
 	NetNS          uint32
-	// TCP says that it went over TCP, not UDP.
+	// TCP says that it was sent over TCP, not UDP.
 	TCP bool
-	// FromClient says which way it went.
+	// FromClient says that the client sent it.
 	FromClient bool
-	// Owner is who holds the client's socket.
+	// Owner is the owner of the client's socket.
 	Owner O
-	// Payload is the message, perhaps cut short. It is not kept.
+	// Payload is the message, perhaps cut short. The Tallier keeps no reference to it.
 	Payload []byte
 }
 
-// Key is what queries are tallied by. Client has no port. A Key of which only Name and Type are set
-// (to Other) sums what found no room.
+// Key is the key of a tally. If only Name and Type are set, to record.Other, it is the sum of the queries for which
+// there was no room.
 type Key[O comparable] struct {
 	Owner      O
 	Client     netip.Addr
@@ -66,15 +67,15 @@ type Key[O comparable] struct {
 	Name, Type string
 }
 
-// Losses count what could not be tallied, since the start.
+// Losses count what could not be tallied since the start.
 type Losses struct {
-	// Malformed packets could not be parsed, or do not ask one question. A connection of which a
-	// segment is missing is one, and what follows on it is not read.
+	// Malformed counts packets that could not be parsed or do not have exactly one question. A connection with
+	// a missing segment counts as one; the rest of it is not read.
 	Malformed uint64
-	// Unmatched answers belong to no query that waits: late, sent twice, or forged.
+	// Unmatched counts answers without a waiting query: they are late, sent twice, or forged.
 	Unmatched uint64
-	// Untracked queries are counted as requests, but too many others waited for theirs to be matched
-	// with an answer. So are segments of more connections than are followed.
+	// Untracked counts queries that came while too many others were waiting: they are counted as requests, but not
+	// matched with their answers. It also counts segments of connections beyond the limit.
 	Untracked uint64
 }
 
@@ -89,7 +90,7 @@ type Tallier[O comparable] struct {
 	losses  Losses
 }
 
-// transaction is what an answer has in common with its query.
+// transaction is what a query and its answer have in common.
 type transaction struct {
 	client, server netip.AddrPort
 	netns          uint32
@@ -103,7 +104,7 @@ type query[O comparable] struct {
 	owner O
 }
 
-// New returns a Tallier that knows nothing yet.
+// New returns an empty Tallier.
 func New[O comparable](o Options) *Tallier[O] {
 	o = o.withDefaults()
 	return &Tallier[O]{
@@ -116,7 +117,7 @@ func New[O comparable](o Options) *Tallier[O] {
 	}
 }
 
-// Add takes one packet. Packets are expected in about the order of their times.
+// Add adds one packet. Packets should come about in the order of their times.
 func (t *Tallier[O]) Add(p Packet[O]) {
 	m, err := parse(p.Payload)
 	if err != nil || m.response == p.FromClient {
@@ -127,9 +128,9 @@ func (t *Tallier[O]) Add(p Packet[O]) {
 	waiting, ok := t.pending[tr]
 	if p.FromClient {
 		if ok && p.Time-waiting.time < uint64(t.options.Timeout) {
-			return // sent again: still one query
+			return // retransmitted: still one query
 		}
-		t.ask(tr, query[O]{p.Time, p.Owner}, ok)
+		t.addQuery(tr, query[O]{p.Time, p.Owner}, ok)
 		return
 	}
 	if !ok {
@@ -137,11 +138,11 @@ func (t *Tallier[O]) Add(p Packet[O]) {
 		return
 	}
 	delete(t.pending, tr)
-	t.answer(tr, waiting, &m, p.Time)
+	t.addAnswer(tr, waiting, &m, p.Time)
 }
 
-// ask counts a query; expired says that an older one of the same kind had no answer in time.
-func (t *Tallier[O]) ask(tr transaction, q query[O], expired bool) {
+// addQuery counts a query. expired says that an equal query waits and had no answer in time.
+func (t *Tallier[O]) addQuery(tr transaction, q query[O], expired bool) {
 	if expired {
 		t.counts(tr, t.pending[tr].owner).Timeouts++
 	}
@@ -153,10 +154,10 @@ func (t *Tallier[O]) ask(tr transaction, q query[O], expired bool) {
 	t.pending[tr] = q
 }
 
-func (t *Tallier[O]) answer(tr transaction, q query[O], m *message, now uint64) {
+func (t *Tallier[O]) addAnswer(tr transaction, q query[O], m *message, now uint64) {
 	c := t.counts(tr, q.owner)
 	var took uint64
-	if now > q.time { // packets of two CPUs may come in the wrong order
+	if now > q.time { // packets from two CPUs may come in the wrong order
 		took = now - q.time
 	}
 	if took > uint64(t.options.Timeout) {
@@ -181,7 +182,7 @@ func (t *Tallier[O]) answer(tr transaction, q query[O], m *message, now uint64) 
 	latency.Add(time.Duration(took))
 }
 
-// counts finds the tally of a query, or that of all others where there is no room for it.
+// counts returns the tally of a query, or the tally of all others if there is no room.
 func (t *Tallier[O]) counts(tr transaction, owner O) *record.DNSCounts {
 	k := Key[O]{owner, tr.client.Addr(), tr.server, tr.tcp, tr.name, tr.kind}
 	if !t.names[tr.name] {
@@ -203,8 +204,8 @@ func (t *Tallier[O]) counts(tr transaction, owner O) *record.DNSCounts {
 	return c
 }
 
-// Expire gives up the queries that have waited too long at the given time. All packets that passed
-// before it should have been added.
+// Expire removes the queries that have waited longer than the timeout at the time now, and counts them as timeouts.
+// Packets from before now should have been added already.
 func (t *Tallier[O]) Expire(now uint64) {
 	for tr, q := range t.pending {
 		if now > q.time && now-q.time > uint64(t.options.Timeout) {
@@ -215,7 +216,7 @@ func (t *Tallier[O]) Expire(now uint64) {
 	t.expireStreams(now)
 }
 
-// Take returns the tallies since the last Take, each of which now belongs to the caller.
+// Take returns the tallies since the last Take. The caller may change them.
 func (t *Tallier[O]) Take() map[Key[O]]*record.DNSCounts {
 	taken := t.tallies
 	t.tallies = make(map[Key[O]]*record.DNSCounts)
@@ -223,12 +224,12 @@ func (t *Tallier[O]) Take() map[Key[O]]*record.DNSCounts {
 	return taken
 }
 
-// Pending is how many queries wait for their answers.
+// Pending is how many queries are waiting for an answer.
 func (t *Tallier[O]) Pending() int { return len(t.pending) }
 
 // Losses returns what could not be tallied.
 func (t *Tallier[O]) Losses() Losses { return t.losses }
 
-// NameOf returns the name for which an address was the latest answer, "" where there is none or its
-// time to live is over.
+// NameOf returns the name that an address was last an answer for. It is "" if there is none, or if its time to live is
+// over.
 func (t *Tallier[O]) NameOf(a netip.Addr, now uint64) string { return t.known.get(a, now) }

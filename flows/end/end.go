@@ -1,5 +1,5 @@
-// Package end holds what one end of a flow did in an interval, as that end's sockets show it. A connection within
-// the host is seen from both its ends; package flows makes one record of them.
+// Package end has the type for the counts of one end of a flow in an interval. A connection within the host is
+// counted at both ends; package flows makes one record of the two.
 package end
 
 import (
@@ -9,7 +9,7 @@ import (
 	"socktally/record"
 )
 
-// Role is which end of a flow its sockets are.
+// Role is which end of a flow it is.
 type Role uint8
 
 const (
@@ -17,24 +17,24 @@ const (
 	Server
 )
 
-// Key is what tells apart the flows of one interval. One of which only Role and PeerIsLocal are set is of the flows
-// that found no room under their own.
+// Key is unique among the flows of one interval. If only Role and PeerIsLocal are set, it is the key of an overflow
+// record: the sum of the flows for which there was no room.
 type Key struct {
-	Local, Remote netip.Addr // IPv4 is never mapped
+	Local, Remote netip.Addr // never an IPv4-mapped IPv6 address
 	Port          uint16     // the server's
 	Role          Role
-	// PeerIsLocal says of a server that its client is on this host, and PeerPID whose process that is.
+	// PeerIsLocal is set for a server whose client is on this host. PeerPID is the client's process.
 	PeerIsLocal bool
 	PeerPID     uint32
-	// Owner is whose socket it is.
+	// Owner is the process that owns the socket.
 	Owner process.Ref
 }
 
-// Overflow says whether the key stands for all flows that found no room under their own.
+// Overflow says whether it is the key of an overflow record.
 func (k *Key) Overflow() bool { return !k.Local.IsValid() && k.Port == 0 }
 
-// Flow is one flow of one interval. Its Counters are those of a record: what a client sent is what its own end
-// sent, or what the server's received.
+// Flow is one flow of one interval. Counters are seen from client to server, as in a record. At a server, what the
+// client sent is what the server received.
 type Flow struct {
 	Key
 	record.Counters

@@ -1,7 +1,7 @@
 // Package networks reads a user's table of networks and finds the one that an address is in.
 //
-// A table is lines of a CIDR and tags; # begins a comment. The longest prefix that holds an address
-// wins, and takes over nothing from a shorter one:
+// Each line of the table has a CIDR and tags; # begins a comment. Of several networks that contain an address, only the
+// one with the longest prefix counts:
 //
 //	10.0.0.0/8     dc:north
 //	10.1.2.0/24    dc:north name:db-replicas team:storage   # 10.1.2.0 to 10.1.2.255
@@ -29,26 +29,25 @@ const accepted = "want a CIDR and tags such as 10.1.0.0/16 name:db team:storage,
 const (
 	// maxLine bounds a line in bytes.
 	maxLine = 64 << 10
-	// maxFaults bounds how many faults are told of one file.
+	// maxFaults is how many faults of one file are reported.
 	maxFaults = 20
-	// maxSize is well above what a table of every network that there is would take.
+	// maxSize is more than a table of all networks of the Internet needs.
 	maxSize = 64 << 20
 )
 
-// nameKey is the tag that a network is called by.
+// nameKey is the key of the tag with the name of a network.
 const nameKey = "name"
 
-// network is what the table says of the addresses of one prefix.
+// network is the name and the tags of one prefix.
 type network struct {
 	name string
 	tags []string
 }
 
-// Table is a table of networks. A nil Table is empty. It is not changed once read, and safe for
-// concurrent use.
+// Table is a table of networks. A nil Table is empty. It never changes and is safe for concurrent use.
 type Table struct{ prefixes bart.Table[*network] }
 
-// Load reads the table in a file. The error joins one for each fault; each begins with its line.
+// Load reads a table from a file. The error joins one error for each fault, which begins with the number of the line.
 func Load(path string) (*Table, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -58,7 +57,7 @@ func Load(path string) (*Table, error) {
 	return Parse(io.LimitReader(f, maxSize))
 }
 
-// Parse reads a table. The error joins one for each fault; each begins with its line.
+// Parse reads a table. The error joins one error for each fault, which begins with the number of the line.
 func Parse(r io.Reader) (*Table, error) {
 	t := &Table{}
 	lines := map[netip.Prefix]int{}
@@ -134,8 +133,8 @@ func parseLine(fields []string) (netip.Prefix, *network, error) {
 	return prefix, n, nil
 }
 
-// parsePrefix refuses what is most likely a slip: an address without a length, bits behind it, or an
-// IPv4 network in IPv6 clothes, which no address that is looked up would be in.
+// parsePrefix parses a CIDR. It rejects what is most likely a mistake: an address without a prefix length, bits after the
+// prefix, and an IPv4-mapped IPv6 network, which would match nothing because Lookup unmaps addresses.
 func parsePrefix(text string) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(text)
 	if err != nil {
@@ -153,8 +152,8 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	return prefix, nil
 }
 
-// Lookup returns what the longest prefix that holds addr is called by its tag "name", "" for nothing,
-// and its other tags, in lower case, each key once. The tags are not to be changed.
+// Lookup finds the network with the longest prefix that contains addr. It returns the value of its tag "name", "" if
+// there is none, and its other tags, in lower case, each key once. The caller must not change the tags.
 func (t *Table) Lookup(addr netip.Addr) (name string, tags []string) {
 	if t == nil {
 		return "", nil

@@ -101,8 +101,8 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// FuzzParse holds that nothing panics, and that every line of a table that is accepted is found by
-// its own first address.
+// FuzzParse checks that nothing panics, and that Lookup finds each line of an accepted table by the first address of
+// that line.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{table, "", "#", "0.0.0.0/0 a:b", "::/0 a:b", "::/0 name:x #", "1.2.3.4/0 a:b", "10/8 a:b", "a\rb", "\xff/8 a:b", "10.0.0.0/8 A:B a:b"} {
 		f.Add([]byte(seed))

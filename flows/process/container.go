@@ -6,27 +6,27 @@ import (
 	"sync"
 )
 
-// container is where a process runs, "" where it does not run in one.
+// container is the container of a process. Its fields are "" if there is none.
 type container struct {
 	id     string // 64 hexadecimal digits
 	podUID string // of Kubernetes, with dashes
 }
 
-// Engines name a group by the container's id, with a prefix and a suffix of their own. Around it,
-// Kubernetes has a group of the pod, by its UID, in which systemd wants other dashes; the UID of a
-// pod that a node runs by itself is a hash.
+// A container engine names a cgroup by the container's id, with its own prefix and suffix. In Kubernetes the parent
+// is the cgroup of the pod, which is named by the pod's UID. systemd replaces the dashes in it by underscores. The
+// UID of a static pod is a hash.
 var (
 	containerPattern = pattern(`(?:^|[^0-9a-f])([0-9a-f]{64})(?:[^0-9a-f]|$)`)
 	podPattern       = pattern(`(?:^|[-/])pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice|[/:]|$)`)
 )
 
-// pattern is compiled when it is first used, and not at every start of the program.
+// pattern compiles a pattern when it is first used, to keep the start of the program fast.
 func pattern(text string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
 }
 
-// containerOf finds the innermost container in a cgroup's path, or in the text of
-// /proc/PID/cgroup. The process that watches a container (conmon) is not in it.
+// containerOf finds the innermost container in the path of a cgroup or in the text of /proc/PID/cgroup. conmon, the
+// process that monitors a container, is not in that container.
 func containerOf(path string) container {
 	var c container
 	if len(path) < 32 {

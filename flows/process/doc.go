@@ -1,4 +1,4 @@
-// Package process says whose a socket is: the process, what its environment calls it, the container and the pod that it
-// runs in, and the network namespaces of the host. It reads /proc and the cgroup v2 hierarchy, and takes what the
-// kernel's programs tell of processes that may be gone before anybody could read them there.
+// Package process finds the owner of a socket: the process, the service that its environment names, its container and
+// its pod. It also finds the network namespaces of the host. It reads /proc and the cgroup v2 hierarchy. For processes
+// that end too soon for that, it uses the snapshots that the BPF programs take.
 package process

@@ -13,29 +13,28 @@ import (
 )
 
 const (
-	// maxEnviron bounds what is read of an environment. What of one is larger is not looked at.
+	// maxEnviron is how many bytes of an environment are read. The rest is ignored.
 	maxEnviron = 1 << 20
-	// maxName and maxTags bound what is kept of an environment: Datadog's limit of a tag, and some
-	// tags.
+	// maxName is how many bytes of a name are kept; Datadog's limit for a tag is the same. maxTags is that of DD_TAGS.
 	maxName = 200
 	maxTags = 1000
 )
 
-// identity is what a process says of itself, and where it runs.
+// identity is what the environment of a process says about it, and its container.
 type identity struct {
 	service, env, version string
 	tags                  []string
 	container             container
 }
 
-// readIdentity reads what a process says of itself, if it is still the one meant, and says whether there
-// was something to read.
+// readIdentity reads the identity of a process from /proc, if p is still that process. It also says whether there was an
+// environment.
 func readIdentity(proc string, p key) (identity, bool) {
 	dir := filepath.Join(proc, strconv.FormatUint(uint64(p.pid), 10))
 	environ := readEnviron(dir)
-	// Where cgroups are of version 1, only this file names the container.
+	// With cgroup v1, only this file names the container.
 	groups := readSome(filepath.Join(dir, "cgroup"), maxEnviron)
-	if !stillIs(dir, p) { // asked last: an id that is used again now was not before
+	if !isSameProcess(dir, p) { // checked last: the pid may have been reused while the files were read
 		return identity{}, false
 	}
 	id := parseEnviron(environ)
@@ -43,7 +42,7 @@ func readIdentity(proc string, p key) (identity, bool) {
 	return id, len(environ) > 0
 }
 
-// readEnviron reads an environment. While a process executes another program there is none.
+// readEnviron reads an environment. It tries again if there is none, as a process has none during execve.
 func readEnviron(dir string) []byte {
 	for range 3 {
 		if environ := readSome(filepath.Join(dir, "environ"), maxEnviron); len(environ) > 0 {
@@ -54,7 +53,7 @@ func readEnviron(dir string) []byte {
 	return nil
 }
 
-// readSome reads at most so many bytes of a file, and none where it cannot.
+// readSome reads at most limit bytes of a file. It returns none if the file cannot be read.
 func readSome(path string, limit int64) []byte {
 	f, err := os.Open(path)
 	if err != nil {
@@ -65,7 +64,7 @@ func readSome(path string, limit int64) []byte {
 	return text
 }
 
-func stillIs(dir string, p key) bool {
+func isSameProcess(dir string, p key) bool {
 	if p.startID != 0 && !sameStart(p.startID, startIn(dir)) {
 		return false
 	}
@@ -73,15 +72,15 @@ func stillIs(dir string, p key) bool {
 	return err == nil && (p.comm == Comm{} || strings.TrimSuffix(string(comm), "\n") == p.comm.String())
 }
 
-// The programs know a start to 2^20 ns, /proc to a tick of 10 ms.
+// The start time of a process has units of 2^20 ns in the BPF programs, and of 10 ms (a clock tick) in /proc.
 const (
 	nsPerTick  = 1e7
 	startShift = 20
 	execBits   = 24
 )
 
-// startIn is the StartID of a process as far as its directory in /proc says it: without executions. 0 if
-// there is none.
+// startIn reads a StartID from the directory of a process in /proc. It has the start time, but no number of executions. It
+// is 0 if it cannot be read.
 func startIn(dir string) uint64 {
 	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {
@@ -94,8 +93,7 @@ func startIn(dir string) uint64 {
 	return ticks * nsPerTick >> startShift << execBits
 }
 
-// startTicks reads the 22nd field. The second is the process's name in brackets, which may hold
-// anything.
+// startTicks reads field 22 of /proc/PID/stat. Field 2 is the name in parentheses, which may contain any character.
 func startTicks(stat string) (uint64, bool) {
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	const start = 22 - 3
@@ -106,14 +104,14 @@ func startTicks(stat string) (uint64, bool) {
 	return n, err == nil
 }
 
-// sameStart says whether two StartIDs may be of the same moment, the second as /proc has it.
+// sameStart says whether two StartIDs may have the same start time. The second is from /proc.
 func sameStart(startID, fromProc uint64) bool {
 	a, b := startID>>execBits<<startShift, fromProc>>execBits<<startShift
 	return fromProc != 0 && a+1<<startShift >= b && a <= b+nsPerTick+1<<startShift
 }
 
-// parseEnviron reads an environment. Where a name comes twice, the first counts, as it does for the
-// process itself. What a cut has left without an end is not believed.
+// parseEnviron reads an environment. If a name occurs twice, the first one counts, as in getenv(3). An entry without a
+// final NUL was cut off and is ignored.
 func parseEnviron(environ []byte) identity {
 	var id identity
 	for len(environ) > 0 {
@@ -142,10 +140,10 @@ func parseEnviron(environ []byte) identity {
 
 func splitTags(value string) []string {
 	if len(value) > maxTags {
-		value = value[:strings.LastIndexAny(value, ", ")+1] // no part of a tag
+		value = value[:strings.LastIndexAny(value, ", ")+1] // cut between two tags
 	}
 	return strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
-// clip holds on to no more than what is kept.
+// clip copies the value, so that the whole environment does not stay in memory.
 func clip(value string) string { return strings.Clone(record.CutName(value, maxName)) }

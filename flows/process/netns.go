@@ -13,10 +13,10 @@ import (
 	"socktally/internal/host"
 )
 
-// OwnNetns is the caller's network namespace, as a path.
-func OwnNetns(proc string) string { return filepath.Join(proc, "thread-self/ns/net") }
+// CurrentNetns is the path of the caller's network namespace.
+func CurrentNetns(proc string) string { return filepath.Join(proc, "thread-self/ns/net") }
 
-// NetnsID is a namespace's inode number, which is also what the kernel calls it by.
+// NetnsID is the inode number of a namespace. The kernel uses it as the id.
 func NetnsID(path string) (uint32, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -25,11 +25,11 @@ func NetnsID(path string) (uint32, error) {
 	return uint32(info.Sys().(*syscall.Stat_t).Ino), nil
 }
 
-// OtherNetns finds the network namespaces besides the caller's: those of processes, and those that
-// a mount keeps (as `ip netns` and container engines do). It gives one path for each.
+// OtherNetns finds all network namespaces except the caller's: those of processes, and those that a mount keeps alive
+// (`ip netns` and container engines make such mounts). It returns one path for each id.
 func OtherNetns(proc string) map[uint32]string {
 	paths, _ := filepath.Glob(filepath.Join(proc, "[0-9]*/ns/net"))
-	mounts, _ := host.Reader{Proc: proc}.Mounts() // none where they cannot be read
+	mounts, _ := host.Reader{Proc: proc}.Mounts() // none if they cannot be read
 	for _, m := range mounts {
 		if m.Type == "nsfs" && strings.HasPrefix(m.Root, "net:") {
 			paths = append(paths, m.Point)
@@ -43,18 +43,17 @@ func OtherNetns(proc string) map[uint32]string {
 			}
 		}
 	}
-	if own, err := NetnsID(OwnNetns(proc)); err == nil {
-		delete(found, own)
+	if current, err := NetnsID(CurrentNetns(proc)); err == nil {
+		delete(found, current)
 	}
 	return found
 }
 
-// EachOtherNetns runs visit in each of the other network namespaces and returns how many could not
-// be entered or visited.
+// EachOtherNetns runs visit in each of the other network namespaces. It returns for how many that failed.
 func EachOtherNetns(proc string, visit func(id uint32) error) (failed int) {
 	done := make(chan int)
 	go func() {
-		// Never unlocked: the thread is in another namespace and ends with this goroutine.
+		// Never unlocked: this thread stays in another namespace, so it must end with the goroutine.
 		runtime.LockOSThread()
 		failed := 0
 		for id, path := range OtherNetns(proc) {

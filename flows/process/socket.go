@@ -10,30 +10,31 @@ import (
 	"socktally/internal/host"
 )
 
-// SocketOwners finds the process that holds a socket by looking through /proc/PID/fd, at most once
-// a poll and only when a poll brings a socket that is new.
+// SocketOwners finds the process that has a socket open. It reads all of /proc/PID/fd, but at most once a poll, and only
+// if a poll finds a new socket.
 type SocketOwners struct {
 	proc, cgroupRoot string
 	byInode          map[uint32]Ref
-	fresh            bool
+	scanned          bool
 }
 
-// NewSocketOwners returns one that has not looked yet. proc is where procfs is mounted.
+// NewSocketOwners returns a SocketOwners. proc is where procfs is mounted.
 func NewSocketOwners(proc string) *SocketOwners {
 	return &SocketOwners{proc: proc, cgroupRoot: host.Reader{Proc: proc}.Cgroup2()}
 }
 
-// Next begins a poll.
-func (s *SocketOwners) Next() { s.fresh, s.byInode = false, nil }
+// BeginPoll begins a poll.
+func (s *SocketOwners) BeginPoll() { s.scanned, s.byInode = false, nil }
 
-// Of is the lowest process that holds the socket: the parent, where a server forks. The zero owner
-// where none does, as before accept, or where the process may not be looked into.
+// Of returns the process that has the socket open. If there are several, it is the one with the lowest PID: the parent,
+// if a server forks. It is the zero Ref if there is none, as before accept, or if the caller may not read its
+// descriptors.
 func (s *SocketOwners) Of(inode uint32) Ref {
 	if inode == 0 {
 		return Ref{}
 	}
-	if !s.fresh {
-		s.fresh, s.byInode = true, s.scan()
+	if !s.scanned {
+		s.scanned, s.byInode = true, s.scan()
 	}
 	return s.byInode[inode]
 }
@@ -66,7 +67,7 @@ func (s *SocketOwners) scan() map[uint32]Ref {
 	return found
 }
 
-// socketInode reads "socket:[12345]".
+// socketInode parses "socket:[12345]".
 func socketInode(target string) (uint32, bool) {
 	text, ok := strings.CutPrefix(target, "socket:[")
 	if !ok {

@@ -13,15 +13,14 @@ import (
 	"socktally/record"
 )
 
-// minProcesses is how many processes are remembered at least: twice as many as the programs remember
-// to have told of.
+// minProcesses is how many processes are remembered at least: twice the size of the map reported_processes.
 const minProcesses = 16384
 
-// maxGroups is how many cgroups are remembered that may be gone.
-const maxGroups = 2048
+// maxRemovedCgroups is how many cgroups are remembered that may have been removed.
+const maxRemovedCgroups = 2048
 
-// Table says what is known of a socket's owner beyond what the kernel noted: the path of its
-// cgroup and what its environment calls it. Its methods may be called concurrently.
+// Table knows more about the owner of a socket than the BPF programs do: the path of its cgroup, and its names from the
+// environment. Its methods may be called concurrently.
 type Table struct {
 	proc       string
 	cgroupRoot string
@@ -29,74 +28,76 @@ type Table struct {
 	mu        sync.Mutex
 	processes *lru.Cache[key, identity]
 	cgroups   map[uint64]string
-	// Groups that the tree lacks, until the next tally may look again.
-	missing map[uint64]bool
-	// gone has the last parts of the paths of groups that the tree may lack.
-	gone *lru.Cache[uint64, string]
+	// missingCgroups were not found in the hierarchy in this interval.
+	missingCgroups map[uint64]bool
+	// removedCgroups has the last parts of the paths of cgroups that may have been removed.
+	removedCgroups *lru.Cache[uint64, string]
 }
 
-// Ref is what the kernel says of the process that owns a socket.
+// Ref is the process that owns a socket, as the BPF programs note it.
 type Ref struct {
-	PID   uint32 // as the host numbers it; 0 if it is not known
+	PID   uint32 // in the initial PID namespace; 0 if it is not known
 	NetNS uint32 // inode number of the socket's network namespace
-	// StartID tells the processes apart that have had one PID, and what one was before it executed another program:
-	// the start, in units of 2^20 ns since boot, above the number of executions in 24 bits. 0 if it is not known.
+	// StartID tells processes with the same PID apart, and also one process before and after execve. The lower 24 bits
+	// are the number of executions. The upper bits are the start time since boot, in units of 2^20 ns. It is 0 if it
+	// is not known.
 	StartID  uint64
 	CgroupID uint64
 	Comm     Comm
 }
 
-// Comm is a process's name as the kernel has it, with zeros behind.
+// Comm is the kernel's name of a process, padded with zeros.
 type Comm [16]byte
 
-// String is the name without the zeros.
+// String is the name without the padding.
 func (c Comm) String() string { return string(bytes.TrimRight(c[:], "\x00")) }
 
-// Told is what a process says of itself, copied while it lived.
-type Told struct {
+// Snapshot is the environment and the cgroup of a process, copied by a BPF program while the process was running.
+type Snapshot struct {
 	PID     uint32
 	StartID uint64
-	// CgroupID is whose path Cgroup has the last parts of, 0 for a hierarchy of version 1.
+	// CgroupID is the id of the cgroup v2, 0 for cgroup v1. Cgroup has the last parts of its path.
 	CgroupID uint64
 	Cgroup   string
-	// Environ is what was copied of an environment of Total bytes.
+	// Environ is the copied part of an environment of Total bytes.
 	Environ []byte
 	Total   int
 }
 
-// key is whom a Table knows something of. One that was told of has no comm. Where none was, comm stands in for
-// what the start does not say.
+// key is the key of a process in a Table. The key of a Snapshot has no comm. Otherwise comm is needed, because a
+// startID from /proc has no number of executions.
 type key struct {
 	pid     uint32
 	startID uint64
 	comm    Comm
 }
 
-// NewTable returns a Table that knows nothing. It remembers maxProcesses at least. proc is where procfs is mounted.
+// NewTable returns an empty Table. It remembers maxProcesses processes at least. proc is where procfs is mounted.
 func NewTable(proc string, maxProcesses int) *Table {
 	return &Table{
-		proc:       proc,
-		cgroupRoot: host.Reader{Proc: proc}.Cgroup2(),
-		processes:  lru.New[key, identity](max(maxProcesses, minProcesses)),
-		missing:    make(map[uint64]bool),
-		gone:       lru.New[uint64, string](maxGroups),
+		proc:           proc,
+		cgroupRoot:     host.Reader{Proc: proc}.Cgroup2(),
+		processes:      lru.New[key, identity](max(maxProcesses, minProcesses)),
+		missingCgroups: make(map[uint64]bool),
+		removedCgroups: lru.New[uint64, string](maxRemovedCgroups),
 	}
 }
 
-// Next begins an interval: cgroups that were not there are looked for again.
-func (d *Table) Next() {
+// BeginInterval begins an interval. Cgroups that were missing before are searched again.
+func (d *Table) BeginInterval() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	clear(d.missing)
+	clear(d.missingCgroups)
 }
 
-// Learn takes what a process was told to say of itself. It keeps nothing of it that the caller may change.
-func (d *Table) Learn(t Told) {
+// Learn adds a Snapshot. It keeps no reference to Environ.
+func (d *Table) Learn(t Snapshot) {
 	var id identity
 	ok := false
 	k := key{pid: t.PID, startID: t.StartID}
 	if len(t.Environ) < t.Total {
-		// Another process's memory, one that is swapped out, or a very large one.
+		// The program could not read all: it was not the current process, a page was swapped out, or the
+		// environment is very large.
 		id, ok = readIdentity(d.proc, k)
 	}
 	if !ok {
@@ -109,11 +110,11 @@ func (d *Table) Learn(t Told) {
 	defer d.mu.Unlock()
 	d.processes.Put(k, id)
 	if t.CgroupID != 0 {
-		d.gone.Put(t.CgroupID, t.Cgroup)
+		d.removedCgroups.Put(t.CgroupID, t.Cgroup)
 	}
 }
 
-// Describe returns all that is known of the owner of a socket.
+// Describe returns all that is known about the owner of a socket.
 func (d *Table) Describe(o Ref) record.Owner {
 	comm := o.Comm.String()
 	owner := record.Owner{PID: o.PID, Process: comm, Service: comm, CgroupID: o.CgroupID, NetNS: o.NetNS}
@@ -136,7 +137,7 @@ func (d *Table) Describe(o Ref) record.Owner {
 	return owner
 }
 
-// identify finds what was told of a process, or else reads it if the process is still there.
+// identify returns the identity from a Snapshot or, if there is none, from /proc.
 func (d *Table) identify(o Ref) identity {
 	if id, ok := d.processes.Get(key{pid: o.PID, startID: o.StartID}); ok {
 		return id
@@ -150,8 +151,8 @@ func (d *Table) identify(o Ref) identity {
 	return id
 }
 
-// cgroupPath finds a cgroup by its id, which is the inode number of its directory. A group
-// that is new since the last look costs one walk over the tree.
+// cgroupPath returns the path of a cgroup by its id, which is the inode number of its directory. If the id is not known,
+// the whole hierarchy is read again, at most once an interval.
 func (d *Table) cgroupPath(id uint64) string {
 	if id == 0 {
 		return ""
@@ -159,28 +160,28 @@ func (d *Table) cgroupPath(id uint64) string {
 	if path, ok := d.cgroups[id]; ok {
 		return path
 	}
-	if !d.missing[id] {
-		if len(d.missing) == 0 {
-			d.cgroups = cgroupTree(d.cgroupRoot)
+	if !d.missingCgroups[id] {
+		if len(d.missingCgroups) == 0 {
+			d.cgroups = cgroupPaths(d.cgroupRoot)
 		}
 		if path, ok := d.cgroups[id]; ok {
 			return path
 		}
-		d.missing[id] = true
+		d.missingCgroups[id] = true
 	}
-	path, _ := d.gone.Get(id)
+	path, _ := d.removedCgroups.Get(id)
 	return path
 }
 
-// cgroupTree returns the path of every cgroup below root, by inode number.
-func cgroupTree(root string) map[uint64]string {
+// cgroupPaths returns the path of every cgroup below root, by inode number.
+func cgroupPaths(root string) map[uint64]string {
 	paths := make(map[uint64]string)
 	if root == "" {
 		return paths
 	}
 	_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.IsDir() {
-			return nil // a group may go while we look
+			return nil // a cgroup may be removed at any time
 		}
 		if info, err := entry.Info(); err == nil {
 			if stat, ok := info.Sys().(*syscall.Stat_t); ok {

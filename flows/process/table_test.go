@@ -154,13 +154,13 @@ func TestOwnerThatWasToldOf(t *testing.T) {
 		return d.Describe(Ref{PID: 42, StartID: start, CgroupID: 7, Comm: Comm{'w', 'e', 'b'}})
 	}
 	const environ = "A=b\x00DD_SERVICE=shop\x00"
-	d.Learn(Told{PID: 42, StartID: start + 1, CgroupID: 7, Environ: []byte(environ), Total: len(environ),
+	d.Learn(Snapshot{PID: 42, StartID: start + 1, CgroupID: 7, Environ: []byte(environ), Total: len(environ),
 		Cgroup: "kubepods.slice/kubepods-" + podSpec + ".slice/cri-containerd-" + someID + ".scope"})
 	if got := of(start + 1); got.Service != "shop" || got.ContainerID != someID || got.PodUID != podUID || got.Process != "web" ||
 		got.Cgroup != "kubepods.slice/kubepods-"+podSpec+".slice/cri-containerd-"+someID+".scope" {
 		t.Errorf("got %+v", got)
 	}
-	// Before it executed another program it was somebody else.
+	// With another number of executions it is another process.
 	if got := of(start); got.Service != "of-proc" {
 		t.Errorf("got %+v", got)
 	}
@@ -176,13 +176,13 @@ func TestOwnerThatWasToldOf(t *testing.T) {
 		{startAt(9e9, 2), 100, "DD_SERVICE=start-of-it\x00DD_ENV=pr", "start-of-it"},
 		{startAt(9e9, 3), 0, "", "web"},
 	} {
-		d.Learn(Told{PID: 42, StartID: tc.start, Environ: []byte(tc.copy), Total: tc.total})
+		d.Learn(Snapshot{PID: 42, StartID: tc.start, Environ: []byte(tc.copy), Total: tc.total})
 		if got := of(tc.start); got.Service != tc.want || got.Env != "" {
 			t.Errorf("%+v: got %+v", tc, got)
 		}
 	}
 	// Cgroups of version 1 have no path in the tree of version 2.
-	d.Learn(Told{PID: 42, StartID: startAt(9e9, 4), Cgroup: "docker/" + someID})
+	d.Learn(Snapshot{PID: 42, StartID: startAt(9e9, 4), Cgroup: "docker/" + someID})
 	if got := of(startAt(9e9, 4)); got.ContainerID != someID {
 		t.Errorf("got %+v", got)
 	}
@@ -191,18 +191,18 @@ func TestOwnerThatWasToldOf(t *testing.T) {
 func TestProcessesAreBounded(t *testing.T) {
 	d := NewTable("/nonexistent", 1)
 	for i := range 5 * minProcesses {
-		d.Learn(Told{PID: uint32(i), StartID: 1, CgroupID: uint64(i + 1), Cgroup: "x"})
+		d.Learn(Snapshot{PID: uint32(i), StartID: 1, CgroupID: uint64(i + 1), Cgroup: "x"})
 	}
 	if n := d.processes.Len(); n > 2*minProcesses {
 		t.Errorf("%d processes", n)
 	}
-	if n := d.gone.Len(); n > 2*maxGroups {
+	if n := d.removedCgroups.Len(); n > 2*maxRemovedCgroups {
 		t.Errorf("%d groups", n)
 	}
 }
 
 func TestOwnStart(t *testing.T) {
-	if start := startIn("/proc/self"); start == 0 || !stillIs("/proc/self", key{pid: uint32(os.Getpid()), startID: start}) {
+	if start := startIn("/proc/self"); start == 0 || !isSameProcess("/proc/self", key{pid: uint32(os.Getpid()), startID: start}) {
 		t.Errorf("this process began at %d", start)
 	}
 }

@@ -1,6 +1,6 @@
-// Package sockdiag counts TCP flows by polling NETLINK_SOCK_DIAG with INET_DIAG_INFO, which has the counts that the
-// kernel keeps for each socket, and shows what is open at the poll. It needs no privilege for the sockets of the
-// caller's network namespace, CAP_SYS_ADMIN to enter others, and what /proc shows for their owners.
+// Package sockdiag counts TCP flows by polling NETLINK_SOCK_DIAG with INET_DIAG_INFO, which has the kernel's counters of
+// each open socket. It needs no privilege in the caller's network namespace, and CAP_SYS_ADMIN to enter others. It knows
+// the owner of a socket only if /proc shows the descriptors of that process.
 package sockdiag
 
 import (
@@ -21,56 +21,55 @@ import (
 
 // Options are the settings of a Counter.
 type Options struct {
-	// OnlyOwnNetns counts the sockets of the caller's network namespace alone.
-	OnlyOwnNetns bool
+	// OnlyCurrentNetns counts only the sockets of the caller's network namespace.
+	OnlyCurrentNetns bool
 	// MaxFlows is how many flows an interval may have.
 	MaxFlows int
 	// Proc is where procfs is mounted.
 	Proc string
 }
 
-// Counter counts by polls. A connection is known from the first poll that finds it
-// to the last; what it does before, it did since its start and is counted; what it does after the
-// last is not seen. It is not safe for concurrent use.
+// Counter counts by polls. The first poll that finds a connection counts everything since it was opened. What a
+// connection does after the last poll that finds it is not counted. It is not safe for concurrent use.
 type Counter struct {
 	options Options
 	owners  *process.SocketOwners
-	// flows is what is known of the sockets of the last poll.
-	flows      map[socketID]*polled
-	polls      uint64
-	unreadable uint64
-	tableFull  uint64
+	// connections are those of the last poll.
+	connections map[socketID]*connection
+	polls       uint64
+	unreadable  uint64
+	tableFull   uint64
 }
 
-// socketID is the kernel's name of a socket for as long as the host runs.
+// socketID is the kernel's id of a socket. It is not used again until the next boot.
 type socketID struct {
 	cookie uint64
 	netns  uint32
 }
 
-// polled is one connection.
-type polled struct {
+// connection is the state of one connection between two polls.
+type connection struct {
 	key         end.Key
 	last        counts // at the last poll
 	established bool
-	seen        uint64 // the poll that found it last
+	lastPoll    uint64 // the poll that found it last
 }
 
-// poll is what one look at all namespaces found.
+// poll is the result of one poll of all namespaces.
 type poll struct {
-	sockets   []found
+	sockets   []socket
 	listening map[listeningPort]bool
-	byTuple   map[tuple]*found
+	byTuple   map[tuple]*socket
 	failed    uint64
 }
 
-type found struct {
+type socket struct {
 	id            socketID
 	local, remote netip.AddrPort
 	state         uint8
 	inode         uint32
 	info          *netlink.TCPInfo
-	flow          *polled
+	connection    *connection
 }
 
 type listeningPort struct {
@@ -80,25 +79,25 @@ type listeningPort struct {
 
 type tuple struct {
 	local, remote netip.AddrPort
-	netns         uint32 // only for addresses that other namespaces have too
+	netns         uint32 // 0, unless the addresses are local to a network namespace
 }
 
-// Open takes a first poll: what is open then is the baseline.
+// Open makes a first poll. What the open connections have done so far is not counted.
 func Open(o Options) (*Counter, error) {
-	d := &Counter{options: o, owners: process.NewSocketOwners(o.Proc), flows: make(map[socketID]*polled)}
+	d := &Counter{options: o, owners: process.NewSocketOwners(o.Proc), connections: make(map[socketID]*connection)}
 	p, err := d.poll()
 	if err != nil {
 		if errors.Is(err, unix.ENOENT) {
-			// What netlink says where it finds no handler for TCP.
+			// This is netlink's error if it has no handler for TCP.
 			err = fmt.Errorf("the kernel has no tcp_diag, built in or as a module that it may load: %w", err)
 		}
 		return nil, fmt.Errorf("poll sockets by sock_diag: %w", err)
 	}
-	d.update(p) // what is open already is the baseline
+	d.update(p)
 	return d, nil
 }
 
-// Flows returns what was done since the last call, each flow once.
+// Flows polls and returns the counts since the last call, each flow once.
 func (d *Counter) Flows(ctx context.Context) ([]end.Flow, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -110,13 +109,13 @@ func (d *Counter) Flows(ctx context.Context) ([]end.Flow, error) {
 	return d.update(p), nil
 }
 
-// poll looks into the caller's namespace and, in the host's scope, into all others that it may enter.
+// poll polls the caller's namespace and, unless OnlyCurrentNetns is set, all others that it may enter.
 func (d *Counter) poll() (*poll, error) {
-	p := &poll{listening: make(map[listeningPort]bool), byTuple: make(map[tuple]*found)}
-	if err := d.pollOwn(p); err != nil {
+	p := &poll{listening: make(map[listeningPort]bool), byTuple: make(map[tuple]*socket)}
+	if err := d.pollCurrentNetns(p); err != nil {
 		return nil, err
 	}
-	if !d.options.OnlyOwnNetns {
+	if !d.options.OnlyCurrentNetns {
 		p.failed = uint64(process.EachOtherNetns(d.options.Proc, p.add))
 	}
 	d.unreadable += p.failed
@@ -126,27 +125,27 @@ func (d *Counter) poll() (*poll, error) {
 	return p, nil
 }
 
-func (d *Counter) pollOwn(p *poll) error {
-	runtime.LockOSThread() // the namespace is the thread's
+func (d *Counter) pollCurrentNetns(p *poll) error {
+	runtime.LockOSThread() // each thread has its own current namespace
 	defer runtime.UnlockOSThread()
-	id, err := process.NetnsID(process.OwnNetns(d.options.Proc))
+	id, err := process.NetnsID(process.CurrentNetns(d.options.Proc))
 	if err != nil {
 		return err
 	}
 	return p.add(id)
 }
 
-// add adds the sockets of the namespace that the thread is in.
+// add adds the sockets of the current namespace of the thread.
 func (p *poll) add(netns uint32) error {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		answer, err := netlink.SocketDiagTCPInfo(family)
-		// The table changed while it was read: what was missed is found by the next poll.
+		// The table has changed during the dump. The next poll finds what was missed.
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return err
 		}
 		for _, a := range answer {
 			s := a.InetDiagMsg
-			f := found{
+			f := socket{
 				id:     socketID{uint64(s.ID.Cookie[0]) | uint64(s.ID.Cookie[1])<<32, netns},
 				local:  addrPortOf(s.ID.Source, s.ID.SourcePort),
 				remote: addrPortOf(s.ID.Destination, s.ID.DestinationPort),
@@ -156,7 +155,7 @@ func (p *poll) add(netns uint32) error {
 			case s.State == netlink.TCP_LISTEN:
 				p.listening[listeningPort{netns, s.ID.SourcePort}] = true
 			case s.State == netlink.TCP_TIME_WAIT || s.State == netlink.TCP_SYN_RECV || s.State == netlink.TCP_CLOSE || a.TCPInfo == nil:
-				// No connection yet, or none any more.
+				// It is not a connection yet, or not any more.
 			default:
 				p.sockets = append(p.sockets, f)
 			}
@@ -170,7 +169,7 @@ func addrPortOf(ip net.IP, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(a.Unmap(), port)
 }
 
-func tupleOf(f *found) tuple {
+func tupleOf(f *socket) tuple {
 	t := tuple{local: f.local, remote: f.remote}
 	if f.local.Addr() == f.remote.Addr() || f.remote.Addr().IsLoopback() {
 		t.netns = f.id.netns
@@ -178,37 +177,37 @@ func tupleOf(f *found) tuple {
 	return t
 }
 
-// update turns a poll into the rows of what changed since the last.
+// update takes a new poll and returns what has changed since the last one.
 func (d *Counter) update(p *poll) []end.Flow {
 	d.polls++
-	d.owners.Next()
+	d.owners.BeginPoll()
 	first := d.polls == 1
 	for i := range p.sockets {
 		f := &p.sockets[i]
-		if f.flow = d.flows[f.id]; f.flow == nil {
-			f.flow = d.begin(f, p)
-			d.flows[f.id] = f.flow
+		if f.connection = d.connections[f.id]; f.connection == nil {
+			f.connection = d.newConnection(f, p)
+			d.connections[f.id] = f.connection
 		}
-		f.flow.seen = d.polls
+		f.connection.lastPoll = d.polls
 	}
 	sums := make(map[end.Key]*record.Counters)
 	for i := range p.sockets {
 		f := &p.sockets[i]
 		d.findPeer(f, p)
-		now := countsOf(f, &f.flow.last)
-		delta := difference(&now, &f.flow.last, f.flow.key.Role)
-		if f.state != netlink.TCP_SYN_SENT && !f.flow.established {
-			f.flow.established = true
+		now := countsOf(f, &f.connection.last)
+		delta := difference(&now, &f.connection.last, f.connection.key.Role)
+		if f.state != netlink.TCP_SYN_SENT && !f.connection.established {
+			f.connection.established = true
 			delta.Established = 1
 		}
-		f.flow.last = now
+		f.connection.last = now
 		if !first {
-			d.add(sums, f.flow, &delta)
+			d.add(sums, f.connection, &delta)
 		}
 	}
-	for id, flow := range d.flows {
-		if flow.seen != d.polls {
-			delete(d.flows, id)
+	for id, flow := range d.connections {
+		if flow.lastPoll != d.polls {
+			delete(d.connections, id)
 			if flow.established {
 				d.add(sums, flow, &record.Counters{Closed: 1})
 			}
@@ -221,42 +220,42 @@ func (d *Counter) update(p *poll) []end.Flow {
 	return flows
 }
 
-// begin describes a connection that the poll found first.
-func (d *Counter) begin(f *found, p *poll) *polled {
+// newConnection makes the state of a connection that was not in the last poll.
+func (d *Counter) newConnection(f *socket, p *poll) *connection {
 	owner := d.owners.Of(f.inode)
 	owner.NetNS = f.id.netns
 	key := end.Key{Local: f.local.Addr(), Remote: f.remote.Addr(), Owner: owner, Role: end.Server, Port: f.local.Port()}
 	if !p.listening[listeningPort{f.id.netns, f.local.Port()}] &&
-		(p.listensAt(f) || f.remote.Port() < f.local.Port()) {
+		(p.peerListens(f) || f.remote.Port() < f.local.Port()) {
 		key.Role, key.Port = end.Client, f.remote.Port()
 	}
-	return &polled{key: key}
+	return &connection{key: key}
 }
 
-// listensAt says whether the other end is here and at a port that is listened on.
-func (p *poll) listensAt(f *found) bool {
-	other := p.other(f)
+// peerListens says whether the other end is on this host, with a port that is listened on.
+func (p *poll) peerListens(f *socket) bool {
+	other := p.peer(f)
 	return other != nil && p.listening[listeningPort{other.id.netns, other.local.Port()}]
 }
 
-// other is the other end of a connection within the host.
-func (p *poll) other(f *found) *found {
+// peer is the other end of a connection within the host, else nil.
+func (p *poll) peer(f *socket) *socket {
 	t := tupleOf(f)
 	t.local, t.remote = t.remote, t.local
 	return p.byTuple[t]
 }
 
-// findPeer notes of a server whether its client is on this host.
-func (d *Counter) findPeer(f *found, p *poll) {
-	if f.flow.key.Role != end.Server || f.flow.key.PeerIsLocal {
+// findPeer finds out whether the client of a server is on this host.
+func (d *Counter) findPeer(f *socket, p *poll) {
+	if f.connection.key.Role != end.Server || f.connection.key.PeerIsLocal {
 		return
 	}
-	if client := p.other(f); client != nil && client.flow != nil {
-		f.flow.key.PeerIsLocal, f.flow.key.PeerPID = true, client.flow.key.Owner.PID
+	if client := p.peer(f); client != nil && client.connection != nil {
+		f.connection.key.PeerIsLocal, f.connection.key.PeerPID = true, client.connection.key.Owner.PID
 	}
 }
 
-func (d *Counter) add(sums map[end.Key]*record.Counters, flow *polled, delta *record.Counters) {
+func (d *Counter) add(sums map[end.Key]*record.Counters, flow *connection, delta *record.Counters) {
 	if *delta == (record.Counters{}) {
 		return
 	}
@@ -273,16 +272,16 @@ func (d *Counter) add(sums map[end.Key]*record.Counters, flow *polled, delta *re
 	sum.Add(delta)
 }
 
-// counts are what the kernel counts for a socket. Those of 32 bits wrap.
+// counts are the kernel's counters of a socket. Those of 32 bits wrap around.
 type counts struct {
 	sent, received                                                   uint64
 	segsOut, segsIn, retransmits, deliveredCE, reordSeen, rcvOOOPack uint32
 	rtt                                                              uint32 // microseconds
 }
 
-// countsOf are a socket's counts since its start. A byte that the kernel takes back (the peer's
-// FIN, between two polls) does not make them go back.
-func countsOf(f *found, last *counts) counts {
+// countsOf returns the counters of a socket. No counter is less than at the last poll: the peer's FIN is counted as a
+// byte at first, and may be subtracted only at the next poll.
+func countsOf(f *socket, last *counts) counts {
 	i := f.info
 	received := i.Bytes_received
 	switch f.state {
@@ -296,7 +295,7 @@ func countsOf(f *found, last *counts) counts {
 	}
 }
 
-// difference is what a socket of that role did between two polls.
+// difference is what a socket with that role did between two polls.
 func difference(now, last *counts, role end.Role) record.Counters {
 	c := record.Counters{
 		BytesSentByClient:   now.sent - last.sent,

@@ -17,11 +17,10 @@ import (
 	"socktally/record"
 )
 
-// dnsExpiry is how often queries without an answer are looked for.
+// dnsExpiry is how often queries without an answer are expired.
 const dnsExpiry = time.Second
 
-// DNSSocket is whose socket showed a query: mostly the client's, the server's where the client is
-// on another host.
+// DNSSocket is the socket at which a query was seen: the client's or, if the client is on another host, the server's.
 type DNSSocket struct {
 	Owner    process.Ref
 	IsServer bool
@@ -34,7 +33,7 @@ type DNS struct {
 
 	mu      sync.Mutex
 	tallier *dns.Tallier[DNSSocket]
-	expired uint64 // when queries without an answer were last looked for
+	expired uint64 // when queries were last expired
 }
 
 func newDNS(packets *ebpf.Map, o Options) (*DNS, error) {
@@ -53,7 +52,7 @@ func (d *DNS) add(sample []byte) {
 	var p bpf.UdpDnsPacket
 	payload, ok := decode(sample, &p)
 	if !ok || len(payload) < int(p.Size) {
-		return // not what the programs write
+		return // the programs never write this
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -68,7 +67,7 @@ func (d *DNS) add(sample []byte) {
 	}
 	packet.Owner.Owner = process.Ref{PID: p.Pid, NetNS: p.Netns, StartID: p.StartId, CgroupID: p.Cgroup, Comm: p.Comm}
 	if packet.TCP {
-		packet.NetNS = p.Tuple.Netns // both ends of a connection are to be known as one
+		packet.NetNS = p.Tuple.Netns // the same at both ends of a connection
 	}
 	if d.isServer(&p) {
 		packet.Client, packet.Server, packet.FromClient = remote, local, p.Out == 0
@@ -83,8 +82,8 @@ func (d *DNS) add(sample []byte) {
 	})
 }
 
-// isServer says whether the socket is the server's. The port says so; where both have such a port,
-// as between resolvers, who began does.
+// isServer says whether the socket is the server's: its port is a DNS port. If both ports are DNS ports, as between
+// two resolvers, the end that sent first is the client.
 func (d *DNS) isServer(p *bpf.UdpDnsPacket) bool {
 	local, remote := slices.Contains(d.ports, p.Tuple.LocalPort), slices.Contains(d.ports, p.Tuple.RemotePort)
 	if local != remote {
@@ -93,7 +92,7 @@ func (d *DNS) isServer(p *bpf.UdpDnsPacket) bool {
 	return p.IsServer != 0
 }
 
-// CatchUp returns when all packets that have passed are tallied. Only one may call it at a time.
+// CatchUp returns when all packets so far are tallied. It must not be called concurrently.
 func (d *DNS) CatchUp(ctx context.Context) error {
 	now := monotonic()
 	if err := d.packets.catchUp(ctx); err != nil {
@@ -110,20 +109,20 @@ func (d *DNS) expire(now uint64) {
 	d.expired = now
 }
 
-// Take returns what became of the queries since the last call.
+// Take returns the tallies of queries since the last call.
 func (d *DNS) Take() map[dns.Key[DNSSocket]]*record.DNSCounts {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.tallier.Take()
 }
 
-// Hold keeps packets from being read until release is called. Tests fill the ring buffer by it.
+// Hold stops the reading of packets until release is called. Tests use it to fill the ring buffer.
 func (d *DNS) Hold() (release func()) {
 	d.mu.Lock()
 	return d.mu.Unlock
 }
 
-// NameServers gives the records' servers the names that clients on this host asked for.
+// NameServers sets the ServerDomain of records: the name for which a client on this host got the address of the server.
 func (d *DNS) NameServers(records []record.Flow) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -143,7 +142,7 @@ func (d *DNS) close() error {
 	return d.packets.close()
 }
 
-// monotonic is the clock that the kernel stamps packets by.
+// monotonic is the time in nanoseconds of the clock that bpf_ktime_get_ns uses.
 func monotonic() uint64 {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {

@@ -1,7 +1,7 @@
-// Package trace counts flows by the programs of package bpf: TCP's from the counts that the kernel keeps for each
-// socket, at every close and once an interval, UDP's datagrams and DNS by programs on the root of the cgroup v2
-// hierarchy. It needs what package bpf says.
+// Package trace counts flows by the programs of package bpf. The counts of TCP come from the kernel's counters of each
+// socket, which are read once an interval and at every close. UDP and DNS are counted by programs at the root of the
+// cgroup v2 hierarchy. Package bpf says what all of them need.
 //
-// Each thing that a kernel may refuse is loaded and attached alone; what was refused goes to a coverage.Report. The
-// structures of the programs end at this package's border: what it returns are values of package end.
+// Programs are loaded and attached one by one, because a kernel may refuse some of them. Errors go to a coverage.Report.
+// No structure of the programs leaves this package: it returns values of package end.
 package trace

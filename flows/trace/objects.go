@@ -8,22 +8,21 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
-// objects are what one object file of package bpf has in the kernel: all of its maps, and those of its
-// programs that were asked for. Programs are loaded one by one, so that the kernel can refuse one alone.
+// objects are the maps and the loaded programs of one object file of package bpf. Programs are loaded one by one,
+// because the kernel may refuse some of them.
 type objects struct {
 	*ebpf.Collection
 	spec   *ebpf.CollectionSpec
 	types  *btf.Cache
-	refuse Refuser
+	faults LoadFaults
 }
 
-// Refuser stands in for a kernel that refuses a program, or a map, of that name. A nil one refuses nothing.
-type Refuser map[string]error
+// LoadFaults are errors by the name of a program or a map, for tests: its load fails with that error.
+type LoadFaults map[string]error
 
-// loadMaps makes the maps of an object file. shared are maps of another one's, by name, which take the place
-// of its own.
-func loadMaps(spec *ebpf.CollectionSpec, shared map[string]*ebpf.Map, refuse Refuser) (*objects, error) {
-	o := &objects{spec: spec, types: btf.NewCache(), refuse: refuse}
+// loadMaps makes the maps of an object file. Maps in shared, by name, are used instead of new ones.
+func loadMaps(spec *ebpf.CollectionSpec, shared map[string]*ebpf.Map, faults LoadFaults) (*objects, error) {
+	o := &objects{spec: spec, types: btf.NewCache(), faults: faults}
 	var err error
 	if o.Collection, err = o.collect(nil, shared); err != nil {
 		return nil, err
@@ -37,26 +36,26 @@ func (o *objects) collect(programs map[string]*ebpf.ProgramSpec, maps map[string
 	return ebpf.NewCollectionWithOptions(&spec, ebpf.CollectionOptions{MapReplacements: maps, Cache: o.types})
 }
 
-// load loads a program, or says which one was refused, and by what answer.
+// load loads a program. The error is a *coverage.ObjectError.
 func (o *objects) load(name string) (*ebpf.Program, error) {
 	if p := o.Programs[name]; p != nil {
 		return p, nil
 	}
 	spec := o.spec.Programs[name]
 	loaded, err := o.collect(map[string]*ebpf.ProgramSpec{name: spec}, o.Maps)
-	if refused := o.refuse[name]; refused != nil && err == nil {
+	if fault := o.faults[name]; fault != nil && err == nil {
 		loaded.Close()
-		err = refused
+		err = fault
 	}
 	if err != nil {
-		return nil, &coverage.RefusedObject{Name: name, Kind: spec.SectionName, Err: err}
+		return nil, &coverage.ObjectError{Name: name, Kind: spec.SectionName, Err: err}
 	}
 	defer loaded.Close()
 	o.Programs[name] = loaded.DetachProgram(name)
 	return o.Programs[name], nil
 }
 
-// set gives a global variable of the programs its value.
+// set sets a global variable of the programs.
 func (o *objects) set(variable string, value any) error {
 	if err := o.Variables[variable].Set(value); err != nil {
 		return fmt.Errorf("set %s: %w", variable, err)
@@ -70,20 +69,20 @@ func (o *objects) close() {
 	}
 }
 
-// makeRing makes a ring buffer of an object file, or says why the kernel has none.
-func makeRing(spec *ebpf.CollectionSpec, name string, refuse Refuser) (*ebpf.Map, error) {
+// makeRing makes a ring buffer of an object file. The error is a *coverage.ObjectError.
+func makeRing(spec *ebpf.CollectionSpec, name string, faults LoadFaults) (*ebpf.Map, error) {
 	ring, err := ebpf.NewMap(spec.Maps[name])
-	if refused := refuse[name]; refused != nil && err == nil {
+	if fault := faults[name]; fault != nil && err == nil {
 		ring.Close()
-		err = refused
+		err = fault
 	}
 	if err != nil {
-		return nil, &coverage.RefusedObject{Name: name, Kind: "ring buffer", Err: err}
+		return nil, &coverage.ObjectError{Name: name, Kind: "ring buffer", Err: err}
 	}
 	return ring, nil
 }
 
-// withoutRing puts a small map in the place of a ring buffer. The programs must be told not to use it.
+// withoutRing replaces a ring buffer by a small array. A setting must keep the programs from using it.
 func withoutRing(spec *ebpf.CollectionSpec, name string) {
 	spec.Maps[name] = &ebpf.MapSpec{Name: name, Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1}
 }

@@ -16,38 +16,38 @@ import (
 
 // Options are the settings of a Tracer.
 type Options struct {
-	// OnlyOwnNetns counts the sockets of the caller's network namespace alone.
-	OnlyOwnNetns bool
+	// OnlyCurrentNetns counts only the sockets of the caller's network namespace.
+	OnlyCurrentNetns bool
 	// MaxFlows is how many flows of TCP, and how many of UDP, an interval may have.
 	MaxFlows int
-	// DNSPorts are the ports of DNS servers, at most MaxDNSPorts; none for no DNS.
+	// DNSPorts are the ports of DNS servers, at most MaxDNSPorts. Without any, DNS is not counted.
 	DNSPorts []uint16
 	// DNSTimeout and DNSMaxNames are as in dns.Options.
 	DNSTimeout  time.Duration
 	DNSMaxNames int
 	// Proc is where procfs is mounted.
 	Proc string
-	// Refuse has tests refuse programs and maps, by name, as a kernel would.
-	Refuse Refuser
+	// LoadFaults are for tests.
+	LoadFaults LoadFaults
 }
 
-// MaxDNSPorts is how many ports the programs compare with.
+// MaxDNSPorts is how many DNS ports the programs can have.
 const MaxDNSPorts = 4
 
-// Tracer is what the programs of TCP and of UDP have in common: the maps of owners, and the ring by which
-// they tell of processes. Its object file is TCP's.
+// Tracer is what the programs for TCP and UDP share: the maps of owners, and the ring buffer of processes. It owns the
+// object file for TCP.
 type Tracer struct {
 	*objects
-	options Options
-	report  *coverage.Report
-	table   *process.Table
-	own     uint32 // the network namespace of Open's caller; 0 where the kernel has none
-	// processes brings what the programs tell of processes to the table; nil where they cannot.
+	options      Options
+	report       *coverage.Report
+	table        *process.Table
+	currentNetns uint32 // network namespace of the caller of Open; 0 if the kernel has none
+	// processes reads the snapshots of processes into the table. It is nil if there is no ring buffer.
 	processes *ring
 }
 
-// Open makes ready what the programs share. What processes tell goes to the table, and how each part is counted to
-// the report.
+// Open makes what the programs share. Snapshots of processes go to the table, and how each part is counted goes to the
+// report.
 func Open(o Options, table *process.Table, report *coverage.Report) (*Tracer, error) {
 	s := &Tracer{options: o, report: report, table: table}
 	if err := s.open(); err != nil {
@@ -67,66 +67,67 @@ func (s *Tracer) open() error {
 	if err := setScope(spec.Variables[bpf.FlowsVarOnlyNetns], o); err != nil {
 		return err
 	}
-	if own, err := process.NetnsID(process.OwnNetns(o.Proc)); err == nil {
-		s.own = own
+	if current, err := process.NetnsID(process.CurrentNetns(o.Proc)); err == nil {
+		s.currentNetns = current
 	}
-	if err := spec.Variables[bpf.FlowsVarOwnNetns].Set(s.own); err != nil {
+	if err := spec.Variables[bpf.FlowsVarCurrentNetns].Set(s.currentNetns); err != nil {
 		return err
 	}
-	ring, noRing := makeRing(spec, bpf.FlowsMapProcesses, o.Refuse)
+	ring, ringErr := makeRing(spec, bpf.FlowsMapProcesses, o.LoadFaults)
 	replaced := map[string]*ebpf.Map{}
-	if noRing == nil {
-		defer ring.Close() // what is loaded has it for itself
+	if ringErr == nil {
+		defer ring.Close() // the loaded collection has its own descriptor
 		replaced[bpf.FlowsMapProcesses] = ring
 	} else if err := withoutProcesses(spec); err != nil {
 		return err
 	}
-	if s.objects, err = loadMaps(spec, replaced, o.Refuse); err != nil {
-		if noRing != nil { // no map is allowed, and this answer was the kernel's own
-			return errors.Unwrap(noRing)
+	if s.objects, err = loadMaps(spec, replaced, o.LoadFaults); err != nil {
+		if ringErr != nil { // the kernel allows no map at all; its first error is the better one
+			return errors.Unwrap(ringErr)
 		}
 		return err
 	}
-	if noRing != nil {
-		s.cover(coverage.Processes, coverage.ByProc, noRing)
+	if ringErr != nil {
+		s.addCoverage(coverage.Processes, coverage.ByProc, ringErr)
 		return nil
 	}
-	// Before any process is met: those that are met through their open files are read in /proc.
+	// This starts before seeding. Seeding reports many processes that are not the current task; the environment of
+	// those is read from /proc.
 	if s.processes, err = newRing(s.Maps[bpf.FlowsMapProcesses], s.learn); err != nil {
 		return fmt.Errorf("read processes: %w", err)
 	}
-	s.cover(coverage.Processes, coverage.ByRing)
+	s.addCoverage(coverage.Processes, coverage.ByRing)
 	return nil
 }
 
-// withoutProcesses has the programs of an object file tell nothing of processes.
+// withoutProcesses keeps the programs of an object file from reporting processes.
 func withoutProcesses(spec *ebpf.CollectionSpec) error {
 	withoutRing(spec, bpf.FlowsMapProcesses)
-	return spec.Variables[bpf.FlowsVarTellProcesses].Set(uint8(0))
+	return spec.Variables[bpf.FlowsVarReportProcesses].Set(uint8(0))
 }
 
-// maps are what other programs share with TCP's.
-func (s *Tracer) maps() map[string]*ebpf.Map {
+// sharedMaps are the maps that the object files share.
+func (s *Tracer) sharedMaps() map[string]*ebpf.Map {
 	shared := make(map[string]*ebpf.Map)
-	for _, name := range []string{bpf.FlowsMapProcesses, bpf.FlowsMapKnownProcesses, bpf.FlowsMapSockets} {
+	for _, name := range []string{bpf.FlowsMapProcesses, bpf.FlowsMapReportedProcesses, bpf.FlowsMapSockets} {
 		shared[name] = s.Maps[name]
 	}
 	return shared
 }
 
-// CatchUp returns when the table has all that the programs have told of. What is wrong with that only
-// takes names away.
+// CatchUp returns when the table has all snapshots so far. It ignores errors: without a snapshot only names are
+// missing.
 func (s *Tracer) CatchUp(ctx context.Context) {
 	if s != nil && s.processes != nil {
 		_ = s.processes.catchUp(ctx)
 	}
 }
 
-func (s *Tracer) cover(part coverage.Part, by string, refused ...error) {
-	s.report.Add(part, by, refused...)
+func (s *Tracer) addCoverage(part coverage.Part, by string, errs ...error) {
+	s.report.Add(part, by, errs...)
 }
 
-// Close gives back what the programs share, after TCP and UDP are closed. A nil Tracer has nothing.
+// Close frees what the programs share. TCP and UDP must be closed before. A nil Tracer has nothing to close.
 func (s *Tracer) Close() error {
 	if s == nil {
 		return nil
@@ -139,24 +140,24 @@ func (s *Tracer) Close() error {
 	return err
 }
 
-// learn takes what the programs tell of a process.
+// learn adds a snapshot to the table.
 func (s *Tracer) learn(sample []byte) {
 	var p bpf.FlowsProcess
 	environ, ok := decode(sample, &p)
 	if !ok || uint64(p.Size) > uint64(len(environ)) {
-		return // not what the programs write
+		return // the programs never write this
 	}
-	s.table.Learn(process.Told{
+	s.table.Learn(process.Snapshot{
 		PID: p.Pid, StartID: p.StartId, CgroupID: p.Cgroup, Cgroup: cgroupPath(&p),
 		Environ: environ[:p.Size], Total: int(p.Total),
 	})
 }
 
-// cgroupPath is the last parts of a cgroup's path.
+// cgroupPath returns the last parts of the path of a cgroup.
 func cgroupPath(p *bpf.FlowsProcess) string {
 	path := ""
-	for i := range p.Groups {
-		name, _, _ := bytes.Cut(p.Groups[i][:], []byte{0})
+	for i := range p.Cgroups {
+		name, _, _ := bytes.Cut(p.Cgroups[i][:], []byte{0})
 		switch {
 		case len(name) == 0 || string(name) == "/":
 		case path == "":
@@ -168,14 +169,14 @@ func cgroupPath(p *bpf.FlowsProcess) string {
 	return path
 }
 
-// setScope tells the programs of which namespace alone the sockets are counted, if of one.
+// setScope sets the network namespace to count in, if it is only one.
 func setScope(onlyNetns *ebpf.VariableSpec, o Options) error {
-	if !o.OnlyOwnNetns {
+	if !o.OnlyCurrentNetns {
 		return nil
 	}
-	own, err := process.NetnsID(process.OwnNetns(o.Proc))
+	current, err := process.NetnsID(process.CurrentNetns(o.Proc))
 	if err != nil {
 		return err
 	}
-	return onlyNetns.Set(own)
+	return onlyNetns.Set(current)
 }

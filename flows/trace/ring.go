@@ -11,16 +11,16 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 )
 
-// ring reads what the programs write into a ring buffer, from its start to its close. The programs
-// say when somebody is to be woken; what does not wake is read when catchUp asks.
+// ring reads a ring buffer in a goroutine until close. The programs decide when they wake this goroutine. What they
+// write without a wakeup is read at the next wakeup or at catchUp.
 type ring struct {
 	reader *ringbuf.Reader
-	// handle is called by one goroutine. It may not keep the sample.
+	// handle is called for each sample, by one goroutine. It must not keep the sample.
 	handle func(sample []byte)
 	loop   sync.WaitGroup
-	// drained gets a word each time that the ring was emptied because somebody asked for it.
+	// drained gets a value when the ring buffer was emptied for catchUp. It is closed when the loop ends.
 	drained chan struct{}
-	// failed ended the loop, which closes drained after.
+	// failed is the error that ended the loop. It is set before drained is closed.
 	failed error
 }
 
@@ -54,9 +54,9 @@ func (r *ring) run() {
 	}
 }
 
-// catchUp returns when all that has been written is handled. Only one may call it at a time.
+// catchUp returns when all samples so far are handled. It must not be called concurrently.
 func (r *ring) catchUp(ctx context.Context) error {
-	select { // the word for one who did not wait for it
+	select { // remove the value for an earlier call whose context ended first
 	case <-r.drained:
 	default:
 	}
@@ -80,7 +80,7 @@ func (r *ring) close() error {
 	return err
 }
 
-// decode reads a header of a fixed size and returns what follows it.
+// decode reads a header of a fixed size and returns the rest.
 func decode(sample []byte, header any) (rest []byte, ok bool) {
 	n, err := binary.Decode(sample, binary.NativeEndian, header)
 	if err != nil {

@@ -10,36 +10,37 @@ import (
 	"socktally/flows/process"
 )
 
-// seed gives storage to the sockets that are older than the programs, with the counts so far as the
-// baseline. The file walk finds those that a process holds, in every namespace, with their owner;
-// the TCP walk finds the rest of one namespace, and is run in each that the caller may enter. Where
-// the kernel refuses either, each socket that sock_diag tells of is visited, with the owner that /proc tells.
+// seed gives storage to the sockets that are older than the programs. Their counters so far become the baseline.
+//
+// One iterator walks over the open files of all processes, in all network namespaces, and finds the owners. Another one
+// walks over all TCP sockets of one network namespace; it runs in each namespace that the caller may enter. If the
+// kernel does not allow one of them, all sockets that sock_diag lists are visited, with the owners from /proc.
 func (t *TCP) seed() error {
 	o := t.tracer.options
-	files, noFiles := t.iterate(bpf.FlowsProgSeedFiles, link.IterOptions{})
-	if noFiles == nil {
+	files, filesErr := t.iterate(bpf.FlowsProgSeedFiles, link.IterOptions{})
+	if filesErr == nil {
 		defer files.Close()
 	}
-	tcp, noTCP := t.iterate(bpf.FlowsProgSeedTcp, link.IterOptions{})
-	if noTCP == nil {
+	tcp, tcpErr := t.iterate(bpf.FlowsProgSeedTcp, link.IterOptions{})
+	if tcpErr == nil {
 		defer tcp.Close()
 	}
 	seeding := t.tracer.Variables[bpf.FlowsVarSeeding]
 	var v *visits
-	var noVisits error
-	if noFiles != nil || noTCP != nil {
-		v, noVisits = t.openVisits()
+	var visitErr error
+	if filesErr != nil || tcpErr != nil {
+		v, visitErr = t.openVisits()
 	}
-	t.tracer.cover(coverage.TCPOlder, seededBy(files != nil, tcp != nil, v != nil), noFiles, noTCP, noVisits)
+	t.tracer.addCoverage(coverage.TCPOlder, seededBy(files != nil, tcp != nil, v != nil), filesErr, tcpErr, visitErr)
 
 	owners := process.NewSocketOwners(o.Proc)
 	ownerOf := func(inode uint32) process.Ref {
 		owner := owners.Of(inode)
-		t.tracer.table.Describe(owner) // while it is there
+		t.tracer.table.Describe(owner) // reads and remembers its environment while it runs
 		return owner
 	}
-	// Which end of an old connection is the server is told by who listens, and whether the other
-	// end is here by having seen the client: so, one after the other.
+	// There are three passes: listeners show which end of a connection is the server, and clients show which servers
+	// have a peer on this host.
 	for pass := bpf.FlowsSeedPassSEED_LISTENERS; pass < bpf.FlowsSeedPassSEED_DONE; pass++ {
 		if err := seeding.Set(pass); err != nil {
 			return err
@@ -60,8 +61,8 @@ func (t *TCP) seed() error {
 		if err := runIter(tcp); err != nil {
 			return fmt.Errorf("walk TCP sockets: %w", err)
 		}
-		if !o.OnlyOwnNetns {
-			// A namespace that cannot be entered has been seen through its processes' files.
+		if !o.OnlyCurrentNetns {
+			// If a namespace cannot be entered, the walk over files has found most of its sockets.
 			process.EachOtherNetns(o.Proc, func(uint32) error { return runIter(tcp) })
 		}
 	}

@@ -12,26 +12,26 @@ import (
 	"socktally/record"
 )
 
-// batchSize is how many rows one system call brings.
+// batchSize is how many flows one system call reads.
 const batchSize = 2048
 
-// tables are two tables of flows: the programs fill one while the other is emptied.
+// tables are the double buffer of flows: the programs fill one table while user space empties the other.
 type tables struct {
 	// known are the counters that this kernel has and others lack.
 	known record.Known
-	// slot holds the table that the programs fill.
+	// slot is a map of one element: the table that the programs fill.
 	slot   *ebpf.Map
 	pair   [2]*ebpf.Map
-	filled int
+	active int
 	batch  struct {
 		keys  []bpf.FlowsFlowKey
 		flows []bpf.FlowsFlow
 	}
-	// drained is what has been taken out of a table and not delivered yet.
-	drained []end.Flow
+	// undelivered are flows that were read from a table but not returned yet.
+	undelivered []end.Flow
 }
 
-// sizeTables makes room for maxFlows in each of the tables that a slot of this kind holds.
+// sizeTables sets the size of the tables for maxFlows.
 func sizeTables(slot *ebpf.MapSpec, maxFlows int) {
 	slot.InnerMap.MaxEntries = uint32(maxFlows + len(overflowKeys()))
 }
@@ -53,23 +53,22 @@ func (t *tables) open(slot *ebpf.Map, table *ebpf.MapSpec) error {
 	return slot.Put(uint32(0), t.pair[0])
 }
 
-// take lets the programs fill the other table and returns what they put into this one. After an
-// error the next call returns what this one could not.
+// take exchanges the tables and returns the flows in the full one. If it fails, the next call returns these flows too.
 func (t *tables) take() ([]end.Flow, error) {
-	full := t.pair[t.filled]
-	// The kernel returns from this when no program uses the full table any more.
-	if err := t.slot.Put(uint32(0), t.pair[1-t.filled]); err != nil {
+	full := t.pair[t.active]
+	// This returns when no program uses the full table any more.
+	if err := t.slot.Put(uint32(0), t.pair[1-t.active]); err != nil {
 		return nil, fmt.Errorf("exchange flow tables: %w", err)
 	}
-	t.filled = 1 - t.filled
+	t.active = 1 - t.active
 	if err := t.drain(full); err != nil {
 		return nil, fmt.Errorf("read flow table: %w", err)
 	}
 	if err := fillOverflow(full); err != nil {
 		return nil, err
 	}
-	flows := t.drained
-	t.drained = nil
+	flows := t.undelivered
+	t.undelivered = nil
 	return flows, nil
 }
 
@@ -78,7 +77,7 @@ func (t *tables) drain(table *ebpf.Map) error {
 	for {
 		n, err := table.BatchLookupAndDelete(&cursor, t.batch.keys, t.batch.flows, nil)
 		for i := range n {
-			t.drained = append(t.drained, flowOf(&t.batch.keys[i], &t.batch.flows[i], t.known))
+			t.undelivered = append(t.undelivered, flowOf(&t.batch.keys[i], &t.batch.flows[i], t.known))
 		}
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			return nil
@@ -108,7 +107,7 @@ func fillOverflow(table *ebpf.Map) error {
 	return nil
 }
 
-// countLosses sums a map of losses over the CPUs.
+// countLosses sums the losses of all CPUs.
 func countLosses(m *ebpf.Map) (coverage.Losses, error) {
 	var counts [bpf.FlowsLossLOSS_KINDS]uint64
 	for kind := range counts {

@@ -17,12 +17,11 @@ import (
 	"socktally/record"
 )
 
-// minHandshakes is how many connections within the host may be about to be established at once. A
-// server whose client has been forgotten looks like one whose client is elsewhere, and is counted
-// as a flow of its own.
+// minHandshakes is how many handshakes within the host are remembered at least. If that of a server's client was
+// forgotten, the server is counted as a flow of its own.
 const minHandshakes = 8192
 
-// StateChanges are the programs that see a connection begin and end. TCP is counted by all or by none.
+// StateChanges are the programs that see a connection begin and end. TCP is counted by all of them or by none.
 var StateChanges = []string{bpf.FlowsProgSocketOpened, bpf.FlowsProgSocketChanged, bpf.FlowsProgSocketChangedAgain}
 
 // TCP counts TCP by the programs of package bpf.
@@ -30,11 +29,11 @@ type TCP struct {
 	tracer *Tracer
 	tables tables
 	walker walker
-	// attached are the links that must go before the maps do.
+	// attached are the links. They are closed before the maps.
 	attached []io.Closer
 }
 
-// OpenTCP begins to count TCP.
+// OpenTCP starts to count TCP.
 func (s *Tracer) OpenTCP() (*TCP, error) {
 	t := &TCP{tracer: s}
 	if err := t.open(); err != nil {
@@ -59,7 +58,7 @@ func (t *TCP) open() error {
 		}
 		t.attached = append(t.attached, l)
 	}
-	t.tracer.cover(coverage.TCP, coverage.ByStateChanges)
+	t.tracer.addCoverage(coverage.TCP, coverage.ByStateChanges)
 	if err := t.seed(); err != nil {
 		return err
 	}
@@ -68,7 +67,7 @@ func (t *TCP) open() error {
 	return nil
 }
 
-// Flows walks the live sockets and returns all that was done since the last call, each flow once.
+// Flows walks over the open sockets and returns all counts since the last call, each flow once.
 func (t *TCP) Flows(ctx context.Context) ([]end.Flow, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -79,7 +78,7 @@ func (t *TCP) Flows(ctx context.Context) ([]end.Flow, error) {
 	return t.tables.take()
 }
 
-// Walk adds to the table of flows what each live socket did since the last walk.
+// Walk adds to the table of flows what each open socket did since the last walk.
 func (t *TCP) Walk() error {
 	if err := t.walker.walk(); err != nil {
 		return fmt.Errorf("walk sockets: %w", err)
@@ -87,7 +86,7 @@ func (t *TCP) Walk() error {
 	return nil
 }
 
-// MapBytes is how much memory the maps take in the kernel, without the storage of sockets.
+// MapBytes is the kernel memory of the maps, without the storage of sockets.
 func (t *TCP) MapBytes() (sum uint64, err error) {
 	maps := slices.Clone(t.tables.pair[:])
 	for name, m := range t.tracer.Maps {
@@ -106,8 +105,8 @@ func (t *TCP) MapBytes() (sum uint64, err error) {
 	return sum, nil
 }
 
-// runIter runs an iterator's program over everything there is. It prints nothing; what is read is
-// only the end. EAGAIN says that the kernel wants a pause.
+// runIter runs the program of an iterator over all its objects. The program prints nothing, so there is nothing to read
+// but the end. EAGAIN means that the kernel needs a pause.
 func runIter(iter *link.Iter) error {
 	reader, err := iter.Open()
 	if err != nil {
@@ -131,7 +130,7 @@ func (t *TCP) Losses() (coverage.Losses, error) {
 	return countLosses(t.tracer.Maps[bpf.FlowsMapLosses])
 }
 
-// known are the counters that this kernel has and others lack.
+// known are the optional counters that this kernel has.
 func (t *TCP) known() record.Known {
 	var countsRTOs uint32
 	if err := t.tracer.Variables[bpf.FlowsVarCountsRtos].Get(&countsRTOs); err != nil || countsRTOs == 0 {

@@ -13,25 +13,25 @@ import (
 	"socktally/internal/host"
 )
 
-// conversationsPerFlow is how many conversations are known for each flow that an interval may have:
-// every port that a client uses is one. Of those that have been forgotten, who began is taken to be
-// who sends next, and both ends are taken to be on different hosts.
-const conversationsPerFlow = 2
+// conntrackPerFlow is the size of the connection tracking, as a multiple of the flows that an interval may have. There is
+// one entry for each port of a client. If an entry was removed for lack of room, the end that sends next is taken for
+// the client, and the ends are taken to be on different hosts.
+const conntrackPerFlow = 2
 
-// minConversations is the least number of conversations that are known at once.
-const minConversations = 16384
+// minConntrack is the least size of the connection tracking.
+const minConntrack = 16384
 
-// UDP counts datagrams by programs on the root of the cgroup v2 hierarchy.
+// UDP counts datagrams by programs at the root of the cgroup v2 hierarchy.
 type UDP struct {
 	*objects
 	tables tables
-	// DNS is nil where DNS is not tallied.
+	// DNS is nil if DNS is not tallied.
 	DNS *DNS
-	// attached are the links that must go before the maps do.
+	// attached are the links. They are closed before the maps.
 	attached []io.Closer
 }
 
-// packetPrograms count datagrams, each at its place.
+// packetPrograms are the programs that count datagrams, and where they attach.
 var packetPrograms = []struct {
 	name  string
 	place ebpf.AttachType
@@ -40,7 +40,7 @@ var packetPrograms = []struct {
 	{bpf.UdpProgPacketReceived, ebpf.AttachCGroupInetIngress},
 }
 
-// OpenUDP begins to count UDP and, if it was asked for, DNS.
+// OpenUDP starts to count UDP and, if there are DNS ports, DNS.
 func (s *Tracer) OpenUDP() (*UDP, error) {
 	t := &UDP{}
 	if err := t.open(s); err != nil {
@@ -60,21 +60,21 @@ func (t *UDP) open(s *Tracer) error {
 		return err
 	}
 	sizeTables(spec.Maps[bpf.UdpMapFlows], o.MaxFlows)
-	spec.Maps[bpf.UdpMapConversations].MaxEntries = uint32(max(o.MaxFlows*conversationsPerFlow, minConversations))
+	spec.Maps[bpf.UdpMapUdpConntrack].MaxEntries = uint32(max(o.MaxFlows*conntrackPerFlow, minConntrack))
 	if err := setScope(spec.Variables[bpf.UdpVarOnlyNetns], o); err != nil {
 		return err
 	}
-	maps := s.maps()
+	maps := s.sharedMaps()
 	if s.processes == nil {
 		if err := withoutProcesses(spec); err != nil {
 			return err
 		}
 	}
-	noRing := t.prepareDNS(o, spec, maps)
+	ringErr := t.prepareDNS(o, spec, maps)
 	if ring := maps[bpf.UdpMapDnsPackets]; ring != nil {
-		defer ring.Close() // what is loaded has it for itself
+		defer ring.Close() // the loaded collection has its own descriptor
 	}
-	if t.objects, err = loadMaps(spec, maps, o.Refuse); err != nil {
+	if t.objects, err = loadMaps(spec, maps, o.LoadFaults); err != nil {
 		return err
 	}
 	if err := t.tables.open(t.Maps[bpf.UdpMapFlows], spec.Maps[bpf.UdpMapFlows].InnerMap); err != nil {
@@ -85,7 +85,7 @@ func (t *UDP) open(s *Tracer) error {
 			return err
 		}
 	}
-	if len(o.DNSPorts) > 0 && noRing == nil {
+	if len(o.DNSPorts) > 0 && ringErr == nil {
 		if t.DNS, err = newDNS(t.Maps[bpf.UdpMapDnsPackets], o); err != nil {
 			return err
 		}
@@ -93,25 +93,25 @@ func (t *UDP) open(s *Tracer) error {
 	if err := t.attach(root, s); err != nil {
 		return err
 	}
-	s.cover(coverage.UDP, coverage.ByPackets)
+	s.addCoverage(coverage.UDP, coverage.ByPackets)
 	if len(o.DNSPorts) > 0 {
 		by := coverage.ByPackets
-		if noRing != nil {
+		if ringErr != nil {
 			by = ""
 		}
-		s.cover(coverage.DNS, by, noRing)
+		s.addCoverage(coverage.DNS, by, ringErr)
 	}
 	return nil
 }
 
-// prepareDNS makes the ring of DNS packets and tells the programs their ports. Without a ring, or without a
-// port, they look for none.
-func (t *UDP) prepareDNS(o Options, spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) (noRing error) {
+// prepareDNS makes the ring buffer of DNS packets and sets the DNS ports. If there is no ring buffer, no port is set, and
+// the programs copy no packet.
+func (t *UDP) prepareDNS(o Options, spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) (ringErr error) {
 	if len(o.DNSPorts) == 0 {
 		withoutRing(spec, bpf.UdpMapDnsPackets)
 		return nil
 	}
-	ring, err := makeRing(spec, bpf.UdpMapDnsPackets, o.Refuse)
+	ring, err := makeRing(spec, bpf.UdpMapDnsPackets, o.LoadFaults)
 	if err != nil {
 		withoutRing(spec, bpf.UdpMapDnsPackets)
 		return err
@@ -122,20 +122,20 @@ func (t *UDP) prepareDNS(o Options, spec *ebpf.CollectionSpec, maps map[string]*
 	return spec.Variables[bpf.UdpVarDnsPorts].Set(ports)
 }
 
-// attach sees to it that sockets have owners, and then begins to count.
+// attach attaches the programs: first those that note the owners of sockets, then those that count.
 func (t *UDP) attach(root string, s *Tracer) error {
-	_, refusedMade := t.load(bpf.UdpProgUdpSocketMade)
+	_, createErr := t.load(bpf.UdpProgUdpSocketMade)
 	by := ""
-	if refusedMade == nil {
-		refusedMade = t.attachTo(root, bpf.UdpProgUdpSocketMade, ebpf.AttachCGroupInetSockCreate)
+	if createErr == nil {
+		createErr = t.attachTo(root, bpf.UdpProgUdpSocketMade, ebpf.AttachCGroupInetSockCreate)
 	}
-	if refusedMade == nil {
+	if createErr == nil {
 		by = coverage.BySockCreate
-	} else if err := t.set(bpf.UdpVarMakersUnseen, uint32(1)); err != nil {
+	} else if err := t.set(bpf.UdpVarNoSockCreate, uint32(1)); err != nil {
 		return err
 	}
-	refusedFiles := t.seed()
-	if refusedFiles == nil {
+	filesErr := t.seed()
+	if filesErr == nil {
 		by = coverage.Join(by, coverage.ByFiles)
 	}
 	for _, p := range packetPrograms {
@@ -143,14 +143,14 @@ func (t *UDP) attach(root string, s *Tracer) error {
 			return err
 		}
 	}
-	s.cover(coverage.UDPOwners, by, refusedMade, refusedFiles)
+	s.addCoverage(coverage.UDPOwners, by, createErr, filesErr)
 	return nil
 }
 
 func (t *UDP) attachTo(root, name string, place ebpf.AttachType) error {
 	l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: place, Program: t.Programs[name]})
 	if err != nil {
-		return &coverage.RefusedObject{Name: name, Kind: "cgroup " + root, Err: err}
+		return &coverage.ObjectError{Name: name, Kind: "cgroup " + root, Err: err}
 	}
 	t.attached = append(t.attached, l)
 	return nil
@@ -164,11 +164,11 @@ func (t *UDP) seed() error {
 	}
 	files, err := link.AttachIter(link.IterOptions{Program: program})
 	if err != nil {
-		return &coverage.RefusedObject{Name: bpf.UdpProgSeedUdpFiles, Kind: coverage.ByFiles, Err: err}
+		return &coverage.ObjectError{Name: bpf.UdpProgSeedUdpFiles, Kind: coverage.ByFiles, Err: err}
 	}
 	defer files.Close()
 	if err := runIter(files); err != nil {
-		return &coverage.RefusedObject{Name: bpf.UdpProgSeedUdpFiles, Kind: coverage.ByFiles, Err: err}
+		return &coverage.ObjectError{Name: bpf.UdpProgSeedUdpFiles, Kind: coverage.ByFiles, Err: err}
 	}
 	return nil
 }

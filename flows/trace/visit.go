@@ -15,13 +15,13 @@ import (
 	"socktally/flows/process"
 )
 
-// visits run a program for one socket at a time. Which sockets there are is told by sock_diag; their counts
-// are taken by the same code as a walk's, from the same baseline, so that a close cannot count them again.
+// visits run a program for one socket at a time. sock_diag lists the sockets. The program counts them in the same way as a
+// walk does, with the same baseline, so a close does not count anything twice.
 type visits struct {
-	program *ebpf.Program
-	wanted  *ebpf.Variable
-	proc    string
-	onlyOwn bool
+	program          *ebpf.Program
+	target           *ebpf.Variable
+	proc             string
+	onlyCurrentNetns bool
 }
 
 func (t *TCP) openVisits() (*visits, error) {
@@ -29,21 +29,21 @@ func (t *TCP) openVisits() (*visits, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &visits{program: program, wanted: t.tracer.Variables[bpf.FlowsVarWanted], proc: t.tracer.options.Proc, onlyOwn: t.tracer.options.OnlyOwnNetns}
-	if err := v.run(&bpf.FlowsVisit{}, 0); err != nil { // and it may be run
-		return nil, &coverage.RefusedObject{Name: bpf.FlowsProgVisitSocket, Kind: "BPF_PROG_RUN", Err: err}
+	v := &visits{program: program, target: t.tracer.Variables[bpf.FlowsVarWanted], proc: t.tracer.options.Proc, onlyCurrentNetns: t.tracer.options.OnlyCurrentNetns}
+	if err := v.run(&bpf.FlowsVisit{}, 0); err != nil { // the kernel may not allow BPF_PROG_RUN
+		return nil, &coverage.ObjectError{Name: bpf.FlowsProgVisitSocket, Kind: "BPF_PROG_RUN", Err: err}
 	}
 	return v, nil
 }
 
-// all visits every TCP socket of the caller's network namespace and, in the host's scope, of each that can be
-// entered. ownerOf may be nil.
+// all visits every TCP socket in the caller's network namespace and, unless only that is counted, in each other one that
+// the caller may enter. ownerOf may be nil.
 func (v *visits) all(ownerOf func(inode uint32) process.Ref) error {
 	if err := v.each(ownerOf); err != nil {
 		return fmt.Errorf("visit sockets: %w", err)
 	}
-	if !v.onlyOwn {
-		// What a namespace does that cannot be entered is counted when its sockets close.
+	if !v.onlyCurrentNetns {
+		// Sockets in a namespace that cannot be entered are counted when they close.
 		process.EachOtherNetns(v.proc, func(uint32) error { return v.each(ownerOf) })
 	}
 	return nil
@@ -52,7 +52,7 @@ func (v *visits) all(ownerOf func(inode uint32) process.Ref) error {
 func (v *visits) each(ownerOf func(inode uint32) process.Ref) error {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		sockets, err := netlink.SocketDiagTCP(family)
-		// The table changed while it was read: what was missed is found by the next walk.
+		// The table has changed during the dump. The next walk finds what was missed.
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return err
 		}
@@ -89,19 +89,19 @@ func addrPort(ip net.IP, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(a.Unmap(), port)
 }
 
-// bigEndian is a port as the network has it, in the memory of a machine whose first byte is the lowest.
+// bigEndian is a port in network byte order. The BPF programs are for little-endian machines only.
 func bigEndian(a netip.AddrPort) uint16 { return a.Port()>>8 | a.Port()<<8 }
 
-// skb is the kernel's struct __sk_buff, as far as a program's run can set it.
+// skb is the kernel's struct __sk_buff. Only the field that is set here has a name.
 type skb struct {
 	_       [10]uint32
 	Ifindex uint32
 	_       [37]uint32
 }
 
-// run runs the program. A socket that is bound to a device is found only by packets of that.
+// run runs the program. A socket that is bound to a device is found only if the packet comes from that device.
 func (v *visits) run(w *bpf.FlowsVisit, device uint32) error {
-	if err := v.wanted.Set(w); err != nil {
+	if err := v.target.Set(w); err != nil {
 		return err
 	}
 	o := ebpf.RunOptions{Data: make([]byte, 64)}
@@ -112,7 +112,7 @@ func (v *visits) run(w *bpf.FlowsVisit, device uint32) error {
 	return err
 }
 
-// visitWalk walks by visits.
+// visitWalk visits each open socket.
 type visitWalk struct {
 	*visits
 	number func() error

@@ -12,49 +12,49 @@ import (
 	"socktally/flows/process"
 )
 
-// walker visits the live TCP sockets: a walk adds to the table of flows what each did since the last one.
+// walker visits the open TCP sockets. A walk adds to the table of flows what each did since the last walk.
 type walker interface {
 	walk() error
 	close() error
 }
 
-// openWalker takes the cheapest way to the live sockets that the kernel allows.
+// openWalker chooses the cheapest walk that the kernel allows.
 func (t *TCP) openWalker() {
 	storage, err := t.iterate(bpf.FlowsProgWalkStorage, link.IterOptions{Map: t.tracer.Maps[bpf.FlowsMapSockets]})
 	if err == nil {
 		t.walker = storageWalk{storage}
-		t.tracer.cover(coverage.TCPOpen, coverage.ByStorage)
+		t.tracer.addCoverage(coverage.TCPOpen, coverage.ByStorage)
 		return
 	}
-	refused := []error{err}
-	w := &tableWalk{number: t.numbered(), seenElsewhere: t.tracer.Variables[bpf.FlowsVarSeenElsewhere], proc: t.tracer.options.Proc, own: t.tracer.own}
+	errs := []error{err}
+	w := &tableWalk{number: t.numbered(), seenOtherNetns: t.tracer.Variables[bpf.FlowsVarSeenOtherNetns], proc: t.tracer.options.Proc, currentNetns: t.tracer.currentNetns}
 	by := ""
 	if w.tcp, err = t.iterate(bpf.FlowsProgWalkTcp, link.IterOptions{}); err != nil {
-		refused = append(refused, err)
+		errs = append(errs, err)
 	} else {
 		by = coverage.ByTCPTable
 	}
 	if w.files, err = t.iterate(bpf.FlowsProgWalkFiles, link.IterOptions{}); err != nil {
-		refused = append(refused, err)
+		errs = append(errs, err)
 	} else {
 		by = coverage.Join(by, coverage.ByFiles)
 	}
 	if by != "" {
 		t.walker = w
-		t.tracer.cover(coverage.TCPOpen, by, refused...)
+		t.tracer.addCoverage(coverage.TCPOpen, by, errs...)
 		return
 	}
 	v, err := t.openVisits()
 	if err != nil {
 		t.walker = noWalk{}
-		t.tracer.cover(coverage.TCPOpen, "", append(refused, err)...)
+		t.tracer.addCoverage(coverage.TCPOpen, "", append(errs, err)...)
 		return
 	}
 	t.walker = visitWalk{v, t.numbered()}
-	t.tracer.cover(coverage.TCPOpen, coverage.BySockDiag, refused...)
+	t.tracer.addCoverage(coverage.TCPOpen, coverage.BySockDiag, errs...)
 }
 
-// iterate loads an iterator's program and makes it ready to run.
+// iterate loads the program of an iterator and attaches it.
 func (t *TCP) iterate(name string, o link.IterOptions) (*link.Iter, error) {
 	program, err := t.tracer.load(name)
 	if err != nil {
@@ -63,19 +63,18 @@ func (t *TCP) iterate(name string, o link.IterOptions) (*link.Iter, error) {
 	o.Program = program
 	iter, err := link.AttachIter(o)
 	if err != nil {
-		return nil, &coverage.RefusedObject{Name: name, Kind: t.tracer.spec.Programs[name].SectionName, Err: err}
+		return nil, &coverage.ObjectError{Name: name, Kind: t.tracer.spec.Programs[name].SectionName, Err: err}
 	}
 	return iter, nil
 }
 
-// storageWalk goes over the storage of sockets, and so over just those that are counted, each once, in
-// every network namespace.
+// storageWalk walks over the storage of sockets. It visits each counted socket once, in all network namespaces.
 type storageWalk struct{ iter *link.Iter }
 
 func (w storageWalk) walk() error  { return runIter(w.iter) }
 func (w storageWalk) close() error { return w.iter.Close() }
 
-// numbered gives each walk its number, by which the programs know a socket that they meet again.
+// numbered gives each walk a number. By it the programs recognise a socket that they have visited in this walk already.
 func (t *TCP) numbered() func() error {
 	number := uint32(0)
 	variable := t.tracer.Variables[bpf.FlowsVarWalkNumber]
@@ -85,14 +84,15 @@ func (t *TCP) numbered() func() error {
 	}
 }
 
-// tableWalk goes over TCP's own table of the caller's network namespace and, once a socket of another one has
-// been seen, over all open files. Where the kernel refuses the one, the other does for both.
+// tableWalk walks over the kernel's table of TCP sockets in the caller's network namespace. Once a socket of another
+// network namespace was seen, it also walks over all open files. If the kernel allows only one of the two, that one is
+// used for both.
 type tableWalk struct {
-	tcp, files    *link.Iter // nil where refused
-	number        func() error
-	seenElsewhere *ebpf.Variable
-	proc          string
-	own           uint32 // the network namespace of Open's caller
+	tcp, files     *link.Iter // nil if the kernel does not allow it
+	number         func() error
+	seenOtherNetns *ebpf.Variable
+	proc           string
+	currentNetns   uint32 // the network namespace of Open's caller
 }
 
 func (w *tableWalk) walk() error {
@@ -103,7 +103,7 @@ func (w *tableWalk) walk() error {
 		if err := runIter(w.tcp); err != nil {
 			return fmt.Errorf("walk TCP sockets: %w", err)
 		}
-		if only, err := w.onlyOwn(); only || err != nil {
+		if only, err := w.onlyCurrentNetns(); only || err != nil {
 			return err
 		}
 	}
@@ -113,19 +113,19 @@ func (w *tableWalk) walk() error {
 		}
 		return nil
 	}
-	// What a namespace does that cannot be entered is counted when its sockets close.
+	// Sockets in a namespace that cannot be entered are counted when they close.
 	process.EachOtherNetns(w.proc, func(uint32) error { return runIter(w.tcp) })
 	return nil
 }
 
-// onlyOwn says whether all sockets that are counted are of the namespace that this thread is in.
-func (w *tableWalk) onlyOwn() (bool, error) {
-	var elsewhere uint32
-	if err := w.seenElsewhere.Get(&elsewhere); err != nil {
+// onlyCurrentNetns says whether all counted sockets are in the current network namespace of this thread.
+func (w *tableWalk) onlyCurrentNetns() (bool, error) {
+	var seenOther uint32
+	if err := w.seenOtherNetns.Get(&seenOther); err != nil {
 		return false, err
 	}
-	own, err := process.NetnsID(process.OwnNetns(w.proc))
-	return elsewhere == 0 && err == nil && own == w.own, nil
+	current, err := process.NetnsID(process.CurrentNetns(w.proc))
+	return seenOther == 0 && err == nil && current == w.currentNetns, nil
 }
 
 func (w *tableWalk) close() error {
@@ -138,7 +138,7 @@ func (w *tableWalk) close() error {
 	return errors.Join(errs...)
 }
 
-// noWalk leaves live sockets until they close.
+// noWalk does nothing: sockets are counted when they close.
 type noWalk struct{}
 
 func (noWalk) walk() error  { return nil }

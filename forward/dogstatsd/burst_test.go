@@ -10,8 +10,8 @@ import (
 	"socktally/metric"
 )
 
-// TestManySamplesByUDP sends what a large tally of flows makes to a receiver with the kernel's default
-// buffer, which is away for a moment now and then, as one among busy programs is.
+// TestManySamplesByUDP sends the samples of a large tally of flows. The receiver has the kernel's default buffer, and
+// sometimes does not read for a moment, as on a busy host.
 func TestManySamplesByUDP(t *testing.T) {
 	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
@@ -61,8 +61,8 @@ func TestManySamplesByUDP(t *testing.T) {
 	}
 	got := <-received
 	t.Logf("%d of %d samples came in %v", got, n, took)
-	// A machine so busy that the receiver did not get to run for longer than it may look away says nothing
-	// of the sender.
+	// If the machine was so busy that the receiver could not run for longer than that, the result says nothing about the
+	// sender.
 	if got != n && away < 20*time.Millisecond {
 		t.Errorf("%d of %d samples came, and the receiver was away for %v at most", got, n, away)
 	}

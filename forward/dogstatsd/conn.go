@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// payloadWriter takes whole payloads.
+// payloadWriter writes whole payloads.
 type payloadWriter interface {
-	// writePayload writes p whole, or returns why not, by the deadline (none if zero).
+	// writePayload writes all of p or returns an error, before the deadline (none if zero).
 	writePayload(p []byte, deadline time.Time) error
 	io.Closer
 }
 
-// writer is a payloadWriter over something that is not a socket.
+// writer is a payloadWriter for any io.Writer.
 type writer struct{ w io.Writer }
 
 func (w writer) writePayload(p []byte, _ time.Time) error {
@@ -26,7 +26,7 @@ func (w writer) writePayload(p []byte, _ time.Time) error {
 
 func (writer) Close() error { return nil }
 
-// conn is a connection that is made when first needed and again after an error.
+// conn is a connection. It is opened when it is first needed, and again after an error.
 type conn struct {
 	network, target string
 	c               net.Conn
@@ -42,7 +42,8 @@ func (c *conn) writePayload(p []byte, deadline time.Time) error {
 	}
 	err := c.write(p, deadline)
 	if err != nil {
-		// The next payload looks the address up again. Half a payload on a stream ends with it.
+		// The next payload opens a new connection, with a new lookup of the address. On a stream, the receiver
+		// ignores half a payload when the connection is closed.
 		_ = c.Close()
 	}
 	return err
@@ -53,7 +54,7 @@ func (c *conn) write(p []byte, deadline time.Time) error {
 		return err
 	}
 	if c.stream {
-		// The Agent's stream protocol puts the length before each payload.
+		// In the Agent's protocol for streams, the length comes before each payload.
 		c.buf = binary.LittleEndian.AppendUint32(c.buf[:0], uint32(len(p)))
 		p = append(c.buf, p...)
 		c.buf = p
@@ -62,14 +63,15 @@ func (c *conn) write(p []byte, deadline time.Time) error {
 		return err
 	}
 	if udp, ok := c.c.(*net.UDPConn); ok {
-		return refused(udp)
+		return pendingError(udp)
 	}
 	return nil
 }
 
-// refused asks a UDP socket whether an ICMP error has come back. From this host it has, by the time
-// that the write returns; from another host it may be the answer to an earlier payload.
-func refused(udp *net.UDPConn) error {
+// pendingError returns the pending error of a UDP socket (SO_ERROR), which an ICMP error message sets. If the receiver is
+// on this host, that happens before the write returns. If it is on another host, the error may belong to an earlier
+// payload.
+func pendingError(udp *net.UDPConn) error {
 	raw, err := udp.SyscallConn()
 	if err != nil {
 		return err
@@ -96,8 +98,8 @@ func (c *conn) dial(deadline time.Time) error {
 	case "unix":
 		network = "unixgram"
 	case "udp":
-		// A name of both families means IPv4, as to Datadog's own client: that is where most receivers
-		// listen, and UDP does not say that nobody does on the other.
+		// If a name has IPv4 and IPv6 addresses, IPv4 is used, as in Datadog's client: most receivers listen only
+		// there, and with UDP it would not be noticed that nobody listens on the IPv6 address.
 		network = "udp4"
 	}
 	nc, err := d.Dial(network, c.target)

@@ -14,11 +14,11 @@ import (
 	"socktally/internal/finding"
 )
 
-// patience bounds each attempt to reach a receiver.
-const patience = 5 * time.Second
+// probeTimeout is how long each attempt to reach a receiver may take.
+const probeTimeout = 5 * time.Second
 
-// Probe looks for a receiver at the address, as New has it, and sends nothing. A UDP receiver of this host is
-// looked for among the sockets of the process with the folder processDir in the proc file system.
+// Probe looks for a receiver at the address (see New) and sends nothing. A UDP receiver on this host is found in the list
+// of sockets below processDir, the folder of a process in /proc.
 func Probe(ctx context.Context, network, target, processDir string) finding.Finding {
 	p := probe{address: network + "://" + target, target: target}
 	if network == "udp" {
@@ -31,55 +31,55 @@ type probe struct {
 	address, target string
 }
 
-// says is what was found, in one sentence after the address.
-func (p probe) says(state finding.State, text, remedy string) finding.Finding {
+// finding makes a finding. text follows the address.
+func (p probe) finding(state finding.State, text, remedy string) finding.Finding {
 	return finding.Finding{Check: "receiver", State: state, Text: p.address + text, Remedy: remedy}
 }
 
-// socket connects to a unix socket of the kind that the network names, or of either.
+// socket connects to a unix socket. For the network "unix" it tries both kinds.
 func (p probe) socket(ctx context.Context, network string) finding.Finding {
 	kinds := map[string][]string{"unixgram": {"unixgram"}, "unixstream": {"unix"}, "unix": {"unixgram", "unix"}}[network]
 	err := fmt.Errorf("unknown network %q", network)
 	for _, kind := range kinds {
-		dialer := net.Dialer{Timeout: patience}
+		dialer := net.Dialer{Timeout: probeTimeout}
 		var c net.Conn
 		if c, err = dialer.DialContext(ctx, kind, p.target); err == nil {
 			c.Close()
-			return p.says(finding.OK, " takes connections", "")
+			return p.finding(finding.OK, " takes connections", "")
 		}
 	}
-	return p.says(finding.Bad, fmt.Sprintf(": %v", err), "start the DogStatsD receiver, and let this user write to its socket")
+	return p.finding(finding.Bad, fmt.Sprintf(": %v", err), "start the DogStatsD receiver, and let this user write to its socket")
 }
 
-// udp looks for a socket of this host at the receiver's address, as UDP itself does not answer.
+// udp looks for a UDP socket on this host at the receiver's address, because a UDP receiver does not answer.
 func (p probe) udp(ctx context.Context, processDir string) finding.Finding {
 	remote, err := resolve(ctx, p.target)
 	if err != nil {
-		return p.says(finding.Bad, fmt.Sprintf(": %v", err), "correct DD_AGENT_HOST or DD_DOGSTATSD_URL")
+		return p.finding(finding.Bad, fmt.Sprintf(": %v", err), "correct DD_AGENT_HOST or DD_DOGSTATSD_URL")
 	}
-	if !slices.ContainsFunc(remote, func(a netip.AddrPort) bool { return local(a.Addr()) }) {
-		return p.says(finding.OK, " is another host: by UDP nobody knows what arrives", "")
+	if !slices.ContainsFunc(remote, func(a netip.AddrPort) bool { return isLocal(a.Addr()) }) {
+		return p.finding(finding.OK, " is another host: by UDP nobody knows what arrives", "")
 	}
 	open, err := udpSockets(processDir)
 	if err != nil {
-		return p.says(finding.Less, fmt.Sprintf(": %v", err), "report this as a fault of socktally")
+		return p.finding(finding.Less, fmt.Sprintf(": %v", err), "report this as a fault of socktally")
 	}
 	for _, a := range remote {
 		for _, s := range open {
-			if !s.takes(a) {
+			if !s.accepts(a) {
 				continue
 			}
 			text := fmt.Sprintf(" is open on this host and has dropped %d datagrams", s.drops)
 			if s.drops > 0 {
-				return p.says(finding.Less, text, "give the receiver a larger receive buffer (dogstatsd_so_rcvbuf of an Agent), or use a unix socket")
+				return p.finding(finding.Less, text, "give the receiver a larger receive buffer (dogstatsd_so_rcvbuf of an Agent), or use a unix socket")
 			}
-			return p.says(finding.OK, text, "")
+			return p.finding(finding.OK, text, "")
 		}
 	}
-	return p.says(finding.Bad, ": no socket of this host listens there", "start the DogStatsD receiver, or set DD_AGENT_HOST, DD_DOGSTATSD_URL or SOCKTALLY_FORWARD")
+	return p.finding(finding.Bad, ": no socket of this host listens there", "start the DogStatsD receiver, or set DD_AGENT_HOST, DD_DOGSTATSD_URL or SOCKTALLY_FORWARD")
 }
 
-// udpSockets are those in the network namespace of a process.
+// udpSockets returns the UDP sockets in the network namespace of a process.
 func udpSockets(processDir string) ([]udpSocket, error) {
 	var open []udpSocket
 	for _, name := range []string{"net/udp", "net/udp6"} {
@@ -97,7 +97,7 @@ func udpSockets(processDir string) ([]udpSocket, error) {
 	return open, nil
 }
 
-// resolve returns the addresses that the sink may use: those of IPv4 if there are any.
+// resolve returns the addresses that the sink may use: only IPv4 addresses if there are any.
 func resolve(ctx context.Context, target string) ([]netip.AddrPort, error) {
 	host, port, err := net.SplitHostPort(target)
 	if err != nil {
@@ -107,7 +107,7 @@ func resolve(ctx context.Context, target string) ([]netip.AddrPort, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
@@ -123,8 +123,8 @@ func resolve(ctx context.Context, target string) ([]netip.AddrPort, error) {
 	return all, nil
 }
 
-// local says whether an address is one of this host.
-func local(a netip.Addr) bool {
+// isLocal says whether an address belongs to this host.
+func isLocal(a netip.Addr) bool {
 	if a.IsLoopback() {
 		return true
 	}

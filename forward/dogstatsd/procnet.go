@@ -17,13 +17,13 @@ type udpSocket struct {
 	drops uint64
 }
 
-// takes says whether datagrams to an address of this host come to the socket.
-func (s udpSocket) takes(to netip.AddrPort) bool {
+// accepts says whether the socket receives datagrams to an address of this host.
+func (s udpSocket) accepts(to netip.AddrPort) bool {
 	at := s.local.Addr()
 	return s.local.Port() == to.Port() && (at == to.Addr() || at.IsUnspecified() && (at.Is6() || to.Addr().Is4()))
 }
 
-// parseUDP reads the lines of /proc/net/udp or udp6 below their heading.
+// parseUDP parses /proc/net/udp or udp6. The first line is a heading.
 func parseUDP(r io.Reader) ([]udpSocket, error) {
 	var all []udpSocket
 	lines := bufio.NewScanner(r)
@@ -48,8 +48,7 @@ func parseUDP(r io.Reader) ([]udpSocket, error) {
 	return all, lines.Err()
 }
 
-// parseHexAddress reads an address such as 0100007F:1FBD: words of 32 bits in the byte order of this
-// machine, and a port.
+// parseHexAddress parses an address such as 0100007F:1FBD: 32-bit words in the byte order of this machine, and a port.
 func parseHexAddress(s string) (netip.AddrPort, error) {
 	address, port, _ := strings.Cut(s, ":")
 	b, err := hex.DecodeString(address)

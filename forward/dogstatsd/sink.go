@@ -1,7 +1,6 @@
-// Package dogstatsd sends samples in the DogStatsD format, over UDP, over a unix datagram or stream
-// socket, or to any writer. The official client makes the lines and packs them into payloads;
-// this package owns the connection, so that it knows which samples went with a payload that could
-// not be written, and so that an address is looked up again after a failure.
+// Package dogstatsd sends samples in the DogStatsD format, over UDP, over a unix datagram or stream socket, or to any
+// writer. Datadog's client formats the lines and makes payloads of them. This package owns the connection: so it knows
+// which samples were in a payload that could not be written, and it can look up the address again after an error.
 package dogstatsd
 
 import (
@@ -23,16 +22,16 @@ import (
 	"socktally/metric"
 )
 
-// Payload sizes that Datadog documents as the largest safe ones: an Ethernet frame less the
-// headers, and the Agent's buffer for its unix socket.
+// The largest safe payloads by Datadog's documentation. For UDP it is an Ethernet frame less the headers, for a unix
+// socket the Agent's buffer.
 const (
 	udpPayload  = 1432
 	unixPayload = 8192
 )
 
-// freshFor is how old a sample may be and still go without a timestamp. The Agent adds up fresh
-// samples in buckets of 10 s; a line with a timestamp passes its aggregation by.
-const freshFor = 10 * time.Second
+// maxFresh is the largest age of a sample that is sent without a timestamp. The Agent aggregates such samples in buckets of
+// 10 s. It does not aggregate lines with a timestamp.
+const maxFresh = 10 * time.Second
 
 // Options are the settings that all constructors share.
 type Options struct {
@@ -46,15 +45,15 @@ type Sink struct {
 	name         string
 	receiver     string
 	acknowledged bool
-	paced        bool // whoever receives drops what comes too fast, and nobody is told
+	paced        bool // the receiver may silently drop what it cannot read fast enough
 	tags         []string
 	clock        clock.Clock
 	client       *statsd.Client
 	wire         *wire
 }
 
-// New returns the sink "dogstatsd". The network is udp, unixgram, unixstream, or unix for whichever
-// of the two the socket is; the target is host:port or a path. The receiver need not exist yet.
+// New returns the sink "dogstatsd". The network is udp, unixgram, unixstream, or unix for a unix socket of either kind. The
+// target is host:port or a path. The receiver need not exist yet.
 func New(network, target string, o Options) (*Sink, error) {
 	s := &Sink{name: "dogstatsd", receiver: network + "://" + target, acknowledged: network != "udp", paced: network == "udp"}
 	size := unixPayload
@@ -74,7 +73,7 @@ func NewWriter(name string, w io.Writer, o Options) (*Sink, error) {
 func (s *Sink) open(c payloadWriter, size int, o Options) error {
 	s.tags, s.clock = o.Tags, clock.OrSystem(o.Clock)
 	s.wire = &wire{to: c}
-	// The client would put these on every line, and a flow's line has those of the flow's owner.
+	// The client would add these tags to every line, but the metrics of flows have the tags of the flow's owner.
 	restore, err := environ.Set(map[string]string{"DD_ENV": "", "DD_SERVICE": "", "DD_VERSION": ""})
 	if err != nil {
 		return fmt.Errorf("make DogStatsD client: %w", err)
@@ -82,14 +81,14 @@ func (s *Sink) open(c payloadWriter, size int, o Options) error {
 	defer restore()
 	client, err := statsd.NewWithWriter(s.wire,
 		statsd.WithMaxBytesPerPayload(size),
-		// One worker keeps the order of samples, by which a lost payload is told apart.
+		// With one worker the order of samples is kept. So it is known which samples are in a lost payload.
 		statsd.WithWorkersCount(1),
 		statsd.WithSenderQueueSize(queuedPayloads),
 		statsd.WithBufferPoolSize(queuedPayloads),
-		// Send flushes; no timer needs to.
+		// Send flushes, so no timer is needed.
 		statsd.WithBufferFlushInterval(24*time.Hour),
 		statsd.WithoutClientSideAggregation(),
-		// The Forwarder counts what the client's own telemetry would.
+		// The Forwarder has these counts already.
 		statsd.WithoutTelemetry(),
 		statsd.WithErrorHandler(s.wire.clientError),
 	)
@@ -100,11 +99,10 @@ func (s *Sink) open(c payloadWriter, size int, o Options) error {
 	return nil
 }
 
-// sendTimeout bounds all writes of one Send. A receiver on this host that takes longer hangs.
+// sendTimeout is how long all writes of one Send may take. A receiver on this host that takes longer hangs.
 const sendTimeout = 2 * time.Second
 
-// queuedPayloads is how many payloads the client holds before it drops some. Send flushes well
-// before that.
+// queuedPayloads is how many payloads the client can queue; it drops more than that. Send flushes earlier.
 const queuedPayloads = 64
 
 // Name implements forward.Sink.
@@ -113,24 +111,24 @@ func (s *Sink) Name() string { return s.name }
 // Receiver implements forward.Sink.
 func (s *Sink) Receiver() string { return s.receiver }
 
-// Acknowledged implements forward.Sink. A unix socket takes a payload or says that it did not.
+// Acknowledged implements forward.Sink. A write to a unix socket succeeds or returns an error.
 func (s *Sink) Acknowledged() bool { return s.acknowledged }
 
 // Close implements forward.Sink.
 func (s *Sink) Close() error { return s.client.Close() }
 
-// flushEvery bounds how many samples are handed to the client between two flushes, so that its
-// queue cannot run full: a payload holds at least one sample.
+// flushEvery is how many samples the client gets between two flushes. A payload has at least one sample, so the queue
+// cannot be full.
 const flushEvery = queuedPayloads / 2
 
-// The kernel's default buffer of a UDP receiver holds some 90 payloads. A reading of sockets fits in;
-// what is more, a tally of flows, goes out at a speed that leaves the receiver 20 ms to look away.
+// The kernel's default receive buffer of a UDP socket has room for about 90 payloads. A reading fits into it. A tally of
+// flows is larger: it is sent at such a speed that nothing is lost if the receiver does not read for 20 ms.
 const (
 	burstFlushes = 8
 	burstPause   = time.Millisecond
 )
 
-// pause lets the receiver empty its buffer, if this was not one of the first flushes.
+// pause gives the receiver time to empty its buffer. There is no pause after the first flushes.
 func (s *Sink) pause(ctx context.Context, flushes int) {
 	if !s.paced || flushes < burstFlushes {
 		return
@@ -141,8 +139,8 @@ func (s *Sink) pause(ctx context.Context, flushes int) {
 	}
 }
 
-// Send implements forward.Sink. A UDP receiver that is down is noticed where the kernel is told so,
-// which for one on this host is at once.
+// Send implements forward.Sink. A UDP receiver that does not run is noticed by the ICMP error. On this host that comes at
+// once.
 func (s *Sink) Send(ctx context.Context, samples []metric.Sample) []forward.Loss {
 	bounded, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
@@ -172,11 +170,11 @@ func (s *Sink) Send(ctx context.Context, samples []metric.Sample) []forward.Loss
 	return losses
 }
 
-// put hands one sample to the client.
+// put gives one sample to the client.
 func (s *Sink) put(m metric.Sample, now time.Time) error {
 	const everyOne = 1 // sample rate
 	tags := metric.AllTags(s.tags, m)
-	fresh := now.Sub(m.Time) < freshFor
+	fresh := now.Sub(m.Time) < maxFresh
 	switch {
 	case m.Kind == metric.Count && fresh:
 		return s.client.Count(m.Name, int64(m.Value), tags, everyOne)
@@ -189,7 +187,7 @@ func (s *Sink) put(m metric.Sample, now time.Time) error {
 	}
 }
 
-// loss says what an error of the client or the socket means for samples.
+// loss is what an error of the client or the socket means for samples.
 func loss(samples []metric.Sample, err error) forward.Loss {
 	l := forward.Loss{Samples: slices.Clone(samples), Reason: forward.Unreachable, Err: err, Retry: true}
 	var tooLong statsd.MessageTooLongError
@@ -203,8 +201,8 @@ func loss(samples []metric.Sample, err error) forward.Loss {
 	return l
 }
 
-// wire stands between the client, which writes payloads on a goroutine of its own, and the
-// connection. Between begin and lost it notes what became of each payload, in order.
+// wire is the writer of the client. The client writes payloads in a goroutine of its own. From begin to lost, wire notes
+// the result of each payload in order.
 type wire struct {
 	to       payloadWriter
 	deadline time.Time
@@ -237,7 +235,7 @@ func (w *wire) Write(p []byte) (int, error) {
 // Close implements io.Closer for the client.
 func (w *wire) Close() error { return w.to.Close() }
 
-// clientError takes the errors that the client would else print. Those of Write are known already.
+// clientError gets the errors that the client would print otherwise. Errors of Write are known already.
 func (w *wire) clientError(err error) {
 	var full *statsd.ErrorSenderChannelFull
 	if errors.As(err, &full) {
@@ -245,8 +243,7 @@ func (w *wire) clientError(err error) {
 	}
 }
 
-// lost returns which of the samples that were handed to the client since the last call were not
-// written.
+// lost returns which of the samples since the last call were not written.
 func (w *wire) lost(samples []metric.Sample) []forward.Loss {
 	var losses []forward.Loss
 	rest := samples
@@ -258,7 +255,7 @@ func (w *wire) lost(samples []metric.Sample) []forward.Loss {
 		rest = rest[n:]
 	}
 	w.payloads = w.payloads[:0]
-	if len(rest) > 0 { // the client gave up before it wrote
+	if len(rest) > 0 { // the client did not write them
 		err := w.err
 		if err == nil {
 			err = errors.New("the DogStatsD client wrote fewer samples than it took")

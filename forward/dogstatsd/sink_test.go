@@ -19,7 +19,7 @@ import (
 	"socktally/metric"
 )
 
-// receiver gathers DogStatsD lines from a real socket.
+// receiver collects DogStatsD lines from a real socket.
 type receiver struct {
 	mu    sync.Mutex
 	lines []string
@@ -60,8 +60,8 @@ func (r *receiver) Received(t *testing.T, n int) []metric.Sample {
 	}
 }
 
-// parseLine reads a line that must carry the tags own:tag and then those of the sample. A line
-// without a timestamp is as old as its arrival.
+// parseLine parses a line. Its tags must be own:tag and then those of the sample. A line without a timestamp has the time
+// of its arrival.
 func parseLine(t *testing.T, line string) metric.Sample {
 	t.Helper()
 	var s metric.Sample
@@ -235,7 +235,7 @@ func TestDeadReceiver(t *testing.T) {
 	})
 }
 
-// TestHungReceiver fills a datagram socket that nobody reads, so that the next write has to wait.
+// TestHungReceiver fills the buffer of a datagram socket that nobody reads, so that the next write has to wait.
 func TestHungReceiver(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hung")
 	c, err := net.ListenPacket("unixgram", path)
@@ -273,7 +273,7 @@ func TestReceiverThatComesBack(t *testing.T) {
 	r.Received(t, 1)
 }
 
-// TestOnlyLostPayloadIsReported sends one sample that no payload can hold between others.
+// TestOnlyLostPayloadIsReported sends one sample that is too large for a payload, between others.
 func TestOnlyLostPayloadIsReported(t *testing.T) {
 	target, r := listen(t, "udp4", "127.0.0.1:0")
 	s := open(t, "udp", target)
@@ -298,7 +298,7 @@ func TestAcknowledged(t *testing.T) {
 	}
 }
 
-// TestEnvironmentTags covers the tags that the client would add to every line by itself.
+// TestEnvironmentTags has the variables from which the client would add tags to every line.
 func TestEnvironmentTags(t *testing.T) {
 	t.Setenv("DD_ENV", "prod")
 	t.Setenv("DD_SERVICE", "edge")

@@ -1,4 +1,4 @@
-// Package forwardtest holds the tests that every sink passes, over a real local receiver.
+// Package forwardtest has the tests that every sink must pass, with a real local receiver.
 package forwardtest
 
 import (
@@ -15,12 +15,12 @@ import (
 
 // Receiver is what a sink under test sends to.
 type Receiver interface {
-	// Received waits until n samples have come and returns all that have, in any order, with the
-	// sink's own tags taken off.
+	// Received waits until n samples have arrived and returns all samples so far, in any order, without the tags that
+	// the sink adds.
 	Received(t *testing.T, n int) []metric.Sample
 }
 
-// Run holds a sink to the contract of forward.Sink. open makes a sink and its receiver.
+// Run checks the contract of forward.Sink. open makes a sink and its receiver.
 func Run(t *testing.T, open func(t *testing.T) (forward.Sink, Receiver)) {
 	now := time.Now().Truncate(time.Second)
 	gauge := metric.Sample{Name: "sockstat.tcp.mem_ratio", Value: 0.1234567890123, Time: now}
@@ -69,8 +69,8 @@ func Run(t *testing.T, open func(t *testing.T) (forward.Sink, Receiver)) {
 	}
 }
 
-// Loses checks that the sink, whose receiver does not take samples, returns each sample once, says
-// why, and comes back soon after its context ends.
+// Loses checks a sink whose receiver does not accept samples: Send returns each sample once with the reason, and it returns
+// soon after its context ends.
 func Loses(t *testing.T, sink forward.Sink, reason forward.Reason, retry bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -101,8 +101,8 @@ func Loses(t *testing.T, sink forward.Sink, reason forward.Reason, retry bool) {
 	}
 }
 
-// lines prints samples so that equal sets print equally. A protocol may leave out the time of a
-// fresh sample, and the interval of a count.
+// lines prints samples in such a way that equal sets have equal texts. A protocol may leave out the time of a fresh
+// sample, and the interval of a count.
 func lines(samples []metric.Sample) string {
 	all := make([]string, 0, len(samples))
 	for _, s := range samples {

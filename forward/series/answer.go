@@ -14,15 +14,15 @@ import (
 	"socktally/forward"
 )
 
-// wrongReceiver is how long to leave a receiver alone that will not take samples until a person
-// has changed something: longer than most intervals, so that each reading makes one request.
+// wrongReceiver is the wait before the next request if the receiver will not accept samples until somebody changes the
+// settings. It is longer than most intervals, so each reading makes at most one request.
 const wrongReceiver = time.Minute
 
-// maxAnswer bounds what is read of an answer, so that none can fill the memory.
+// maxAnswer is how many bytes of an answer are read.
 const maxAnswer = 64 << 10
 
-// judgeNone says what it means for the samples of a request that there was no answer.
-func judgeNone(err error) *forward.Loss {
+// lossOfError is the Loss of the samples of a request without an answer.
+func lossOfError(err error) *forward.Loss {
 	l := &forward.Loss{Reason: forward.Unreachable, Err: err, Retry: true}
 	var netErr net.Error
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout() {
@@ -31,14 +31,14 @@ func judgeNone(err error) *forward.Loss {
 	return l
 }
 
-// judge says what an answer means for the samples of its request; nil is delivered. said is what it holds,
-// whole or not; now is the wall time.
-func judge(resp *http.Response, said []byte, whole bool, now time.Time) *forward.Loss {
+// lossOfResponse is the Loss of the samples of a request with an answer, nil if they are delivered. said is the body of
+// the answer; whole says that all of it was read. now is the wall time.
+func lossOfResponse(resp *http.Response, said []byte, whole bool, now time.Time) *forward.Loss {
 	status := resp.StatusCode
 	l := &forward.Loss{Err: describe(resp, said), Retry: true, RetryAfter: retryAfter(resp.Header, now)}
 	switch {
 	case status >= 200 && status < 300 && (!whole || understood(said)):
-		// An answer that broke off behind this status was given all the same.
+		// With this status the samples are delivered, even if the body could not be read to its end.
 		return nil
 	case status == http.StatusBadRequest || status == http.StatusUnprocessableEntity:
 		l.Reason, l.Retry = forward.Rejected, false
@@ -53,21 +53,21 @@ func judge(resp *http.Response, said []byte, whole bool, now time.Time) *forward
 		l.Reason = forward.Throttled
 	case status >= 500:
 		l.Reason = forward.ServerError
-	default: // a success that is no JSON, a redirect, not found
+	default: // a success without JSON, a redirect, not found
 		l.Reason = forward.BadAnswer
 		l.RetryAfter = max(l.RetryAfter, wrongReceiver)
 	}
 	return l
 }
 
-// understood tells an intake's answer to samples that it took, which is empty or an object, from that of
-// something else that answers at this address.
+// understood says whether the body is an intake's answer, which is empty or a JSON object. Otherwise another server
+// answers at this address.
 func understood(said []byte) bool {
 	var object map[string]json.RawMessage
 	return len(said) == 0 || json.Unmarshal(said, &object) == nil
 }
 
-// describe quotes the answer: its status, where a redirect leads, and what the intake says.
+// describe makes an error from the answer: its status, the target of a redirect, and its body.
 func describe(resp *http.Response, body []byte) error {
 	said := strings.Join(strings.Fields(string(body)), " ")
 	const most = 200
@@ -84,8 +84,8 @@ func describe(resp *http.Response, body []byte) error {
 	return errors.New(text)
 }
 
-// retryAfter reads how long the intake asks to be left alone: Retry-After in seconds or as a date,
-// or Datadog's X-RateLimit-Reset in seconds.
+// retryAfter is how long the intake asks to wait: Retry-After in seconds or as a date, or Datadog's X-RateLimit-Reset in
+// seconds.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	for _, name := range []string{"Retry-After", "X-RateLimit-Reset"} {
 		value := h.Get(name)

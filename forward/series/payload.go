@@ -10,14 +10,14 @@ import (
 	"socktally/metric"
 )
 
-// metricPayload is the body of a request to Datadog's /api/v2/series, with its names in JSON. The tests in
-// internal/integration/official hold it to Datadog's own client.
+// metricPayload is the body of a request to Datadog's /api/v2/series. The tests in internal/integration/official compare
+// it with Datadog's client.
 type metricPayload struct {
 	Series []metricSeries `json:"series"`
 }
 
 type metricSeries struct {
-	Interval  int64            `json:"interval,omitempty"` // seconds, of a count alone
+	Interval  int64            `json:"interval,omitempty"` // seconds, only for a count
 	Metric    string           `json:"metric"`
 	Points    []metricPoint    `json:"points"`
 	Resources []metricResource `json:"resources"`
@@ -36,13 +36,13 @@ type metricResource struct {
 	Type string `json:"type"`
 }
 
-// The types of a series that are used; there is a rate, 2, too.
+// Types of a series. Datadog also has 2, a rate, which is not used here.
 const (
 	typeCount = 1
 	typeGauge = 3
 )
 
-// encode makes the compressed body for samples.
+// encode makes the compressed body of a request.
 func (s *Sink) encode(samples []metric.Sample) ([]byte, error) {
 	p := metricPayload{Series: make([]metricSeries, 0, len(samples))}
 	for _, m := range samples {
@@ -59,8 +59,7 @@ func (s *Sink) encode(samples []metric.Sample) ([]byte, error) {
 	return body.Bytes(), nil
 }
 
-// series turns a sample into the intake's shape: one point, stamped with the sample's own time in
-// whole seconds.
+// series converts a sample to a series of one point. Its time is the sample's, in whole seconds.
 func (s *Sink) series(m metric.Sample) metricSeries {
 	one := metricSeries{
 		Metric:    m.Name,

@@ -10,15 +10,15 @@ import (
 	"socktally/internal/finding"
 )
 
-// patience bounds the attempt to reach the intake.
-const patience = 5 * time.Second
+// probeTimeout is how long the attempt to reach the intake may take.
+const probeTimeout = 5 * time.Second
 
-// Probe asks the intake whether it is there, and shows it the key only if showKey. It sends no sample.
+// Probe checks whether the intake answers. It sends the key only if showKey, and never a sample.
 func Probe(ctx context.Context, o Options, showKey bool, proxy func(*http.Request) (*url.URL, error)) []finding.Finding {
 	unreachable := func(text, remedy string) []finding.Finding {
 		return []finding.Finding{{Check: "receiver", State: finding.Bad, Text: text, Remedy: remedy}}
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, o.URL+"/api/v1/validate", nil)
 	if err != nil {
@@ -30,7 +30,7 @@ func Probe(ctx context.Context, o Options, showKey bool, proxy func(*http.Reques
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = proxy
 	defer transport.CloseIdleConnections()
-	answer, err := transport.RoundTrip(request) // it follows no redirect with the key
+	answer, err := transport.RoundTrip(request) // RoundTrip follows no redirect, so the key goes nowhere else
 	if err != nil {
 		return unreachable(fmt.Sprintf("%s: %v", o.URL, err), "let this host reach it, or set SOCKTALLY_HTTP_URL, DD_SITE or HTTPS_PROXY")
 	}
@@ -38,7 +38,7 @@ func Probe(ctx context.Context, o Options, showKey bool, proxy func(*http.Reques
 	return []finding.Finding{{Check: "receiver", State: finding.OK, Text: o.URL + " answers"}, ofKey(answer, o.APIKey != "", showKey)}
 }
 
-// ofKey is what an answer says of the key.
+// ofKey is the finding about the key.
 func ofKey(answer *http.Response, set, shown bool) finding.Finding {
 	key := finding.Finding{Check: "key", State: finding.OK}
 	switch {

@@ -1,5 +1,5 @@
-// Package series sends samples to a Datadog v2 series intake over HTTP. It decides what each answer means
-// for the samples; waiting and retrying is the Forwarder's part.
+// Package series sends samples to a Datadog v2 series intake over HTTP. It decides what each answer means for the samples;
+// the Forwarder waits and tries again.
 package series
 
 import (
@@ -17,9 +17,8 @@ import (
 	"socktally/metric"
 )
 
-// maxPayload bounds the estimated size of a payload before compression. The intake takes 512,000
-// bytes compressed and ten times that uncompressed; as compression adds almost nothing in the
-// worst case, a payload below the first bound is below both.
+// maxPayload is the largest estimated size of a payload before compression. The intake accepts 512,000 bytes compressed and
+// ten times that uncompressed. Compression hardly ever makes data larger, so this payload is below both limits.
 const maxPayload = 500_000
 
 // Options are the settings of a Sink.
@@ -48,7 +47,7 @@ type Sink struct {
 	client    *http.Client
 }
 
-// New returns the sink "http". Proxies are taken from HTTPS_PROXY and its relatives.
+// New returns the sink "http". net/http reads HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
 func New(o Options) *Sink {
 	return &Sink{
 		url:       o.URL,
@@ -59,7 +58,7 @@ func New(o Options) *Sink {
 		clock:     clock.OrSystem(o.Clock),
 		client: &http.Client{
 			Transport: http.DefaultTransport.(*http.Transport).Clone(),
-			// A redirect would turn the POST into a GET and lose the payload.
+			// After a redirect, the POST would become a GET without the payload.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
@@ -80,8 +79,8 @@ func (s *Sink) Close() error {
 	return nil
 }
 
-// Send implements forward.Sink. A payload that the intake finds too large or wrong is halved, so
-// that only the samples at fault are lost.
+// Send implements forward.Sink. If the intake finds a payload too large or wrong, each half is sent alone, and so on. So
+// only the wrong samples are lost.
 func (s *Sink) Send(ctx context.Context, samples []metric.Sample) []forward.Loss {
 	var losses []forward.Loss
 	for len(samples) > 0 {
@@ -93,11 +92,10 @@ func (s *Sink) Send(ctx context.Context, samples []metric.Sample) []forward.Loss
 	return losses
 }
 
-// maxHalvings bounds the extra requests for one payload that the intake finds wrong. It isolates
-// two bad samples among a thousand.
+// maxHalvings is how often one payload is split. It is enough to find two wrong samples in a thousand.
 const maxHalvings = 24
 
-// post delivers one payload, in halves if need be.
+// post delivers one payload. It splits the payload if the intake rejects it.
 func (s *Sink) post(ctx context.Context, samples []metric.Sample, halvings *int) []forward.Loss {
 	loss := s.submit(ctx, samples)
 	if loss == nil {
@@ -112,14 +110,14 @@ func (s *Sink) post(ctx context.Context, samples []metric.Sample, halvings *int)
 	return append(s.post(ctx, samples[:half], halvings), s.post(ctx, samples[half:], halvings)...)
 }
 
-// submit makes one request. It returns nil if the intake took the samples.
+// submit makes one request. It returns nil if the intake accepts the samples. The error never has the key in it.
 func (s *Sink) submit(ctx context.Context, samples []metric.Sample) *forward.Loss {
 	l := s.request(ctx, samples)
 	if l == nil {
 		return nil
 	}
 	if s.key != "" && strings.Contains(l.Err.Error(), s.key) {
-		// A strange server may send back what it was sent.
+		// A server may send back what it has received.
 		l.Err = errors.New(strings.ReplaceAll(l.Err.Error(), s.key, "[redacted]"))
 	}
 	l.Samples = slices.Clone(samples)
@@ -129,15 +127,15 @@ func (s *Sink) submit(ctx context.Context, samples []metric.Sample) *forward.Los
 	return l
 }
 
-// request posts samples and judges the answer.
+// request makes one request and interprets the answer.
 func (s *Sink) request(ctx context.Context, samples []metric.Sample) *forward.Loss {
 	body, err := s.encode(samples)
 	if err != nil {
-		return &forward.Loss{Reason: forward.Rejected, Err: err} // no other time makes it better
+		return &forward.Loss{Reason: forward.Rejected, Err: err} // a later try would fail too
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/api/v2/series", bytes.NewReader(body))
 	if err != nil {
-		return judgeNone(err)
+		return lossOfError(err)
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Content-Encoding", "gzip")
@@ -148,11 +146,11 @@ func (s *Sink) request(ctx context.Context, samples []metric.Sample) *forward.Lo
 	}
 	resp, err := s.client.Do(r)
 	if err != nil {
-		return judgeNone(err)
+		return lossOfError(err)
 	}
 	defer resp.Body.Close()
 	said, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	return judge(resp, said, err == nil, s.clock.Now())
+	return lossOfResponse(resp, said, err == nil, s.clock.Now())
 }
 
 // fitting returns how many of the first samples make one payload, at least 1.
@@ -175,7 +173,7 @@ func (s *Sink) fitting(samples []metric.Sample) int {
 	return len(samples)
 }
 
-// names lists the metrics of samples, shortened.
+// names lists the first metrics of samples.
 func names(samples []metric.Sample) string {
 	const most = 3
 	var list []string

@@ -18,7 +18,7 @@ import (
 	"socktally/metric"
 )
 
-// intake is a real HTTP server that answers as told and keeps what it accepted.
+// intake is a real HTTP server. It gives the answer of the test and keeps the samples that it accepts.
 type intake struct {
 	*httptest.Server
 	t *testing.T
@@ -124,7 +124,7 @@ func (in *intake) accept(compressed string) {
 	}
 }
 
-// Received implements forwardtest.Receiver: Send returns after the answer, so all have come.
+// Received implements forwardtest.Receiver. Send returns after the answer, so all samples have arrived.
 func (in *intake) Received(t *testing.T, n int) []metric.Sample {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -155,7 +155,7 @@ func status(code int, body string, header ...string) http.HandlerFunc {
 	}
 }
 
-// TestAnswers holds every answer to its meaning and to the words that a person reads.
+// TestAnswers checks the meaning of every answer, and the text of the error.
 func TestAnswers(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
@@ -200,7 +200,7 @@ func TestAnswers(t *testing.T) {
 			sink := in.sink("secret-key")
 			forwardtest.Loses(t, sink, test.reason, test.retry)
 			if test.name == "hang" {
-				return // once is slow enough
+				return // only the first answer is slow
 			}
 			lost := sink.Send(t.Context(), []metric.Sample{{Name: "sockstat.tcp.tw", Time: time.Now()}})
 			if len(lost) != 1 || !strings.Contains(lost[0].Err.Error(), test.says) {
@@ -242,7 +242,7 @@ func TestTLSFailure(t *testing.T) {
 	forwardtest.Loses(t, New(Options{URL: server.URL}), forward.Unreachable, true)
 }
 
-// TestKeyIsSentAndNeverShown includes an intake that sends the key back.
+// TestKeyIsSentAndNeverShown has an intake that sends the key back.
 func TestKeyIsSentAndNeverShown(t *testing.T) {
 	const key = "0123456789abcdef0123456789abcdef"
 	in := newIntake(t)
@@ -262,7 +262,7 @@ func TestKeyIsSentAndNeverShown(t *testing.T) {
 	}
 }
 
-// TestRejectedSampleIsIsolated has an intake that refuses payloads with a certain metric.
+// TestRejectedSampleIsIsolated has an intake that rejects payloads with a certain metric.
 func TestRejectedSampleIsIsolated(t *testing.T) {
 	for _, code := range []int{http.StatusBadRequest, http.StatusRequestEntityTooLarge} {
 		in := newIntake(t)
@@ -293,7 +293,7 @@ func TestRejectedSampleIsIsolated(t *testing.T) {
 	}
 }
 
-// TestRequestsAreBounded has an intake that refuses everything.
+// TestRequestsAreBounded has an intake that rejects everything.
 func TestRequestsAreBounded(t *testing.T) {
 	in := newIntake(t)
 	in.answer = status(400, "")
@@ -310,7 +310,7 @@ func TestRequestsAreBounded(t *testing.T) {
 	}
 }
 
-// TestPayloadsAreSplit sends more than one payload holds, with tags that do not compress.
+// TestPayloadsAreSplit sends too many samples for one payload, with tags that cannot be compressed.
 func TestPayloadsAreSplit(t *testing.T) {
 	in := newIntake(t)
 	samples := make([]metric.Sample, 6000)
@@ -351,7 +351,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// TestFlowTags keeps the service of the process off the metrics of other processes' flows.
+// TestFlowTags checks that metrics of flows do not have the tag service of socktally's own process.
 func TestFlowTags(t *testing.T) {
 	s := New(Options{URL: "http://127.0.0.1", Tags: []string{"service:edge", "env:prod", "team:net"}})
 	got := s.series(metric.Sample{Name: metric.FlowReset, Kind: metric.Count, Tags: []string{"service:db", "env:dev"}}).Tags

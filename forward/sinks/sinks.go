@@ -1,5 +1,5 @@
-// Package sinks is the table of the sinks: how each is opened with its settings, and how its receiver is probed.
-// A new sink is its package below forward, a row here, and a row in the package config of the settings that it needs.
+// Package sinks has the table of sinks: how each is opened with its settings, and how its receiver is probed. A new sink
+// needs its own package below forward, a row in this table, and a row in the table of package config.
 package sinks
 
 import (
@@ -20,15 +20,15 @@ import (
 
 // Sink is one kind of receiver.
 type Sink struct {
-	// Name is what SOCKTALLY_FORWARD calls it, and what the sink calls itself.
+	// Name is the name in SOCKTALLY_FORWARD, and that of the forward.Sink.
 	Name string
-	// Open makes the sink. Its receiver need not be there yet.
+	// Open makes the sink. Its receiver need not exist yet.
 	Open func(config.Config, Program) (forward.Sink, error)
-	// Probe looks for the receiver and sends it no sample.
+	// Probe checks the receiver without sending a sample.
 	Probe func(context.Context, config.Config, Probing) []finding.Finding
 }
 
-// Program is what a sink needs of the program that opens it.
+// Program is what a sink needs to know about the program that opens it.
 type Program struct {
 	// Stdout is where the sink stdout writes.
 	Stdout io.Writer
@@ -39,11 +39,11 @@ type Program struct {
 
 // Probing is how receivers are probed.
 type Probing struct {
-	// ProcessDir is the folder in the proc file system of the process that the settings are of; Other says
-	// that it is not this one.
+	// ProcessDir is the folder in /proc of the process with these settings. Other says that it is another process than
+	// this one.
 	ProcessDir string
 	Other      bool
-	// ShowKey lets the intake see the key.
+	// ShowKey sends the key to the intake.
 	ShowKey bool
 }
 
@@ -79,7 +79,7 @@ func openStdout(cfg config.Config, p Program) (forward.Sink, error) {
 func dogStatsDOptions(cfg config.Config, p Program) dogstatsd.Options {
 	o := dogstatsd.Options{Tags: cfg.Tags, Clock: p.Clock}
 	if cfg.HostnameGiven {
-		// Else the Agent that receives a sample adds its own host.
+		// Otherwise the receiving Agent adds its own host.
 		o.Tags = append([]string{"host:" + cfg.Hostname}, cfg.Tags...)
 	}
 	return o
@@ -116,7 +116,7 @@ func probeHTTP(ctx context.Context, cfg config.Config, p Probing) []finding.Find
 	return series.Probe(ctx, seriesOptions(cfg, Program{}), p.ShowKey, proxy)
 }
 
-// proxyOfOther is what HTTPS_PROXY of another process says for a request.
+// proxyOfOther is the proxy for a request by HTTPS_PROXY of another process.
 func proxyOfOther(cfg config.Config, r *http.Request) (*url.URL, error) {
 	if r.URL.Scheme != "https" || cfg.HTTP.Proxy == "" {
 		return nil, nil

@@ -9,8 +9,7 @@ import (
 	"socktally/config"
 )
 
-// TestTableIsThatOfTheSettings holds the two halves of the table together: what can be named can be opened and
-// probed, and the other way round.
+// TestTableIsThatOfTheSettings checks that this table and that of package config have the same sinks.
 func TestTableIsThatOfTheSettings(t *testing.T) {
 	var names []string
 	for _, s := range All() {
@@ -24,7 +23,7 @@ func TestTableIsThatOfTheSettings(t *testing.T) {
 	}
 }
 
-// TestEverySinkOpens opens each sink with the least settings that Load accepts for it.
+// TestEverySinkOpens opens each sink with only the settings that it must have.
 func TestEverySinkOpens(t *testing.T) {
 	for _, name := range config.Sinks() {
 		env := config.Environment{"SOCKTALLY_FORWARD": name, "DD_API_KEY": "0123"}

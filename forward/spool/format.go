@@ -11,8 +11,8 @@ import (
 	"socktally/metric"
 )
 
-// A spool file is a line that names the format and its version, one JSON object a line for each
-// sample, and a line with the checksum of all before it. It can be read with any pager.
+// The first line of a spool file has the name and the version of the format. Then there is one line for each sample, a JSON
+// object. The last line has the checksum of all lines before it.
 const (
 	header      = "socktally spool 1\n"
 	checksum    = "crc32 %08x\n"
@@ -33,7 +33,7 @@ func encode(samples []metric.Sample) []byte {
 	buf := bytes.NewBufferString(header)
 	lines := json.NewEncoder(buf)
 	for _, m := range samples {
-		// The only values that JSON cannot write are NaN and infinities, which no metric has.
+		// JSON has no NaN and no infinity, but no metric has such values.
 		_ = lines.Encode(stored{m.Name, m.Kind.String(), m.Value, m.Time.UnixNano(), m.Interval, m.Tags})
 	}
 	fmt.Fprintf(buf, checksum, crc32.ChecksumIEEE(buf.Bytes()))

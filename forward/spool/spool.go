@@ -1,10 +1,9 @@
 // Package spool keeps samples on disk until a receiver takes them.
 //
-// A spool is a folder with one file for each batch that was given up. A file is written under a
-// temporary name, synced and renamed, and the folder synced, so that a file that has its final name
-// is whole; a checksum proves it. Several processes may use one folder: each adds files of its own,
-// and whoever holds the folder's lock replays and removes. The kernel frees the lock of a process
-// that dies.
+// A spool is a folder with one file for each batch that could not be delivered. A file is written under a temporary name,
+// synced and renamed; then the folder is synced. So a file with its final name is complete, and it has a checksum. Several
+// processes may use one folder. Each adds its own files. Only the process that has the folder's lock replays and removes
+// files. If that process dies, the kernel frees the lock.
 package spool
 
 import (
@@ -24,14 +23,14 @@ import (
 )
 
 const (
-	lockName   = "lock"
-	asideName  = "unreadable"
-	tempPrefix = "tmp-"
-	// staleTemp is the age at which a temporary file can only be what a dead process left.
+	lockName      = "lock"
+	quarantineDir = "unreadable"
+	tempPrefix    = "tmp-"
+	// staleTemp is the age at which a temporary file must be from a process that has died.
 	staleTemp = time.Hour
 )
 
-// Limits bound what a spool holds.
+// Limits are the limits of a spool.
 type Limits struct {
 	// MaxBytes is the size of all files together.
 	MaxBytes int64
@@ -46,19 +45,19 @@ type Spool struct {
 	now    func() time.Time
 }
 
-// Dropped is what a spool gave up.
+// Dropped is what a spool has removed without delivery.
 type Dropped struct {
-	// Expired samples were older than MaxAge, Evicted ones the oldest beyond MaxBytes.
+	// Expired is the number of samples that were older than MaxAge. Evicted is the number of samples that were removed
+	// because the files were larger than MaxBytes.
 	Expired, Evicted int
-	// Counts are those among them whose values a later sample can still tell.
+	// Counts are the counts among these samples. Later samples may include their values.
 	Counts []metric.Sample
-	// Unreadable is how many files were moved aside, because they are damaged or of another
-	// version. They are not deleted.
+	// Unreadable is how many files were moved to another folder, because they are damaged or have another version.
 	Unreadable int
 }
 
-// giveUp notes one sample that is not kept.
-func (d *Dropped) giveUp(m metric.Sample, n *int) {
+// drop counts one sample that is removed. n is the counter.
+func (d *Dropped) drop(m metric.Sample, n *int) {
 	*n++
 	if m.Kind == metric.Count {
 		d.Counts = append(d.Counts, m)
@@ -72,14 +71,13 @@ func (d *Dropped) add(o Dropped) {
 	d.Unreadable += o.Unreadable
 }
 
-// New returns the spool in the folder dir, which need not exist yet. The ages of samples and of files are
-// measured by now, a wall time.
+// New returns the spool in the folder dir, which need not exist yet. now is the wall time, by which the age of samples and
+// files is measured.
 func New(dir string, limits Limits, now func() time.Time) *Spool {
 	return &Spool{dir: dir, limits: limits, now: now}
 }
 
-// Check returns why samples could not be kept, as far as that can be told without writing any. It
-// makes the folder.
+// Check returns an error if samples cannot be kept. It makes the folder, but writes no file.
 func (s *Spool) Check() error {
 	if err := os.MkdirAll(s.dir, 0o750); err != nil {
 		return fmt.Errorf("make spool: %w", err)
@@ -91,8 +89,8 @@ func (s *Spool) Check() error {
 	return nil
 }
 
-// Put keeps samples. When it returns nil they survive a crash of the machine. Where the spool is
-// beyond its limits, the oldest files go first and are counted.
+// Put writes samples to the spool. If it returns nil, they survive a crash of the machine. If the spool is larger than its
+// limits then, it removes the oldest files.
 func (s *Spool) Put(samples []metric.Sample) (Dropped, error) {
 	err := os.MkdirAll(s.dir, 0o750)
 	if err == nil {
@@ -103,20 +101,19 @@ func (s *Spool) Put(samples []metric.Sample) (Dropped, error) {
 	}
 	unlock, err := s.lock()
 	if unlock == nil {
-		// Another process replays, and will look after the limits.
+		// Another process has the lock and will apply the limits.
 		return Dropped{}, err
 	}
 	defer unlock()
 	return s.trim()
 }
 
-// Replay hands kept samples to send, the oldest first and at most most at a time, until the spool is
-// empty or send returns false. What send returns as rest stays in the spool, all else is removed.
-// If another process replays at this moment, Replay does nothing.
+// Replay calls send with kept samples, the oldest first, at most limit samples in one call. It goes on until the spool is
+// empty or send returns more == false. Samples that send returns as rest stay in the spool; all others are removed. If
+// another process is replaying, Replay does nothing.
 //
-// A crash after a delivery and before the removal that follows makes the next replay send that part
-// once more.
-func (s *Spool) Replay(most int, send func(samples []metric.Sample) (rest []metric.Sample, more bool)) (Dropped, error) {
+// Samples are removed after they are delivered. After a crash between the two, the next replay delivers them again.
+func (s *Spool) Replay(limit int, send func(samples []metric.Sample) (rest []metric.Sample, more bool)) (Dropped, error) {
 	var dropped Dropped
 	names, err := s.files()
 	if err != nil || len(names) == 0 {
@@ -130,14 +127,14 @@ func (s *Spool) Replay(most int, send func(samples []metric.Sample) (rest []metr
 	dropped, err = s.trim()
 	for more := true; more && err == nil; {
 		var d Dropped
-		more, d, err = s.replayPart(most, send)
+		more, d, err = s.replayPart(limit, send)
 		dropped.add(d)
 	}
 	return dropped, err
 }
 
-// replayPart sends the samples of the oldest files. It returns false if there is no more to do now.
-func (s *Spool) replayPart(most int, send func([]metric.Sample) ([]metric.Sample, bool)) (bool, Dropped, error) {
+// replayPart calls send once, with the samples of the oldest files. It returns false if there is nothing more to do.
+func (s *Spool) replayPart(limit int, send func([]metric.Sample) ([]metric.Sample, bool)) (bool, Dropped, error) {
 	var dropped Dropped
 	files, err := s.files()
 	if err != nil || len(files) == 0 {
@@ -147,7 +144,7 @@ func (s *Spool) replayPart(most int, send func([]metric.Sample) ([]metric.Sample
 	var part []metric.Sample
 	var taken []file
 	for _, f := range files {
-		if len(taken) > 0 && len(part)+f.samples > most {
+		if len(taken) > 0 && len(part)+f.samples > limit {
 			break
 		}
 		samples, err := s.read(f, &dropped)
@@ -157,7 +154,7 @@ func (s *Spool) replayPart(most int, send func([]metric.Sample) ([]metric.Sample
 		taken = append(taken, f)
 		for _, m := range samples {
 			if m.Time.Before(oldest) {
-				dropped.giveUp(m, &dropped.Expired)
+				dropped.drop(m, &dropped.Expired)
 			} else {
 				part = append(part, m)
 			}
@@ -170,18 +167,18 @@ func (s *Spool) replayPart(most int, send func([]metric.Sample) ([]metric.Sample
 	}
 	if len(rest) > 0 {
 		if len(rest) == len(part) && dropped.Expired == 0 {
-			return more, dropped, nil // the files say it already
+			return more, dropped, nil // the files have exactly these samples already
 		}
 		if err := s.write(rest); err != nil {
-			// The files stay whole; what was delivered of them will be sent again.
+			// The files stay as they are, so what was delivered of them will be sent again.
 			return false, dropped, fmt.Errorf("write the rest of a replay to spool: %w", err)
 		}
 	}
 	return more, dropped, s.remove(taken)
 }
 
-// read returns the samples of a file. One that is damaged or of another version has none, and is
-// moved aside.
+// read returns the samples of a file. If the file is damaged or has another version, it has no samples and is moved to
+// quarantineDir.
 func (s *Spool) read(f file, dropped *Dropped) ([]metric.Sample, error) {
 	content, err := os.ReadFile(filepath.Join(s.dir, f.name))
 	if err != nil {
@@ -190,7 +187,7 @@ func (s *Spool) read(f file, dropped *Dropped) ([]metric.Sample, error) {
 	samples, err := decode(content)
 	if err != nil {
 		dropped.Unreadable++
-		return nil, s.putAside(f)
+		return nil, s.quarantine(f)
 	}
 	return samples, nil
 }
@@ -205,7 +202,7 @@ func (s *Spool) Bytes() (int64, error) {
 	return n, err
 }
 
-// trim removes what is beyond the limits. The lock is held.
+// trim removes the oldest files until the spool is within its limits. The caller must have the lock.
 func (s *Spool) trim() (Dropped, error) {
 	var dropped Dropped
 	files, err := s.files()
@@ -230,7 +227,7 @@ func (s *Spool) trim() (Dropped, error) {
 			return dropped, err
 		}
 		for _, m := range samples {
-			dropped.giveUp(m, reason)
+			dropped.drop(m, reason)
 		}
 		size -= f.bytes
 		gone = append(gone, f)
@@ -238,7 +235,7 @@ func (s *Spool) trim() (Dropped, error) {
 	return dropped, s.remove(gone)
 }
 
-// file is what the name of a spool file says, so that no file needs to be opened to be counted.
+// file is the information in the name of a spool file. With it, files can be counted without opening them.
 type file struct {
 	name    string
 	newest  time.Time // of its samples
@@ -246,7 +243,7 @@ type file struct {
 	bytes   int64
 }
 
-// nameFormat orders files by the time of their newest sample.
+// nameFormat begins with the time of the newest sample, so that names sort by time.
 const nameFormat = "%020d-%d-%d-%016x.spool"
 
 func parseName(name string) (file, bool) {
@@ -258,7 +255,7 @@ func parseName(name string) (file, bool) {
 	return f, err == nil
 }
 
-// files lists the spool, oldest first, and removes temporary files of dead processes.
+// files lists the files of the spool, the oldest first. It removes temporary files of processes that have died.
 func (s *Spool) files() ([]file, error) {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -283,7 +280,7 @@ func (s *Spool) files() ([]file, error) {
 	return files, nil
 }
 
-// write makes one file that survives a crash.
+// write writes one file in such a way that it survives a crash.
 func (s *Spool) write(samples []metric.Sample) (err error) {
 	content := encode(samples)
 	newest := samples[0].Time
@@ -323,7 +320,7 @@ func (s *Spool) syncDir() error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// remove deletes files. One that is gone already is no error.
+// remove deletes files. It is no error if a file does not exist any more.
 func (s *Spool) remove(files []file) error {
 	if len(files) == 0 {
 		return nil
@@ -336,9 +333,9 @@ func (s *Spool) remove(files []file) error {
 	return s.syncDir()
 }
 
-// putAside keeps a file that cannot be read where no replay meets it again.
-func (s *Spool) putAside(f file) error {
-	aside := filepath.Join(s.dir, asideName)
+// quarantine moves a file that cannot be read to a folder that is not replayed.
+func (s *Spool) quarantine(f file) error {
+	aside := filepath.Join(s.dir, quarantineDir)
 	if err := os.MkdirAll(aside, 0o750); err != nil {
 		return fmt.Errorf("put unreadable spool file aside: %w", err)
 	}
@@ -348,7 +345,7 @@ func (s *Spool) putAside(f file) error {
 	return nil
 }
 
-// lock takes the folder's lock. It never waits: unlock is nil if another process holds it.
+// lock takes the lock of the folder. It does not wait: unlock is nil if another process has the lock.
 func (s *Spool) lock() (unlock func(), err error) {
 	unlock, err = filelock.Try(filepath.Join(s.dir, lockName))
 	if errors.Is(err, filelock.ErrHeld) {

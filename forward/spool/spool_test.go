@@ -40,7 +40,7 @@ func put(t *testing.T, s *Spool, samples []metric.Sample) Dropped {
 	return d
 }
 
-// all replays everything and returns what was sent, part by part.
+// all replays everything and returns what was sent in each call.
 func all(t *testing.T, s *Spool, most int) ([][]metric.Sample, Dropped) {
 	t.Helper()
 	var parts [][]metric.Sample
@@ -63,7 +63,7 @@ func equal(a, b []metric.Sample) bool {
 func TestReplayIsWholeAndOldestFirst(t *testing.T) {
 	s := New(filepath.Join(t.TempDir(), "not", "there", "yet"), roomy, at(time.Minute))
 	var want []metric.Sample
-	for _, i := range []int{2, 0, 1} { // put out of order
+	for _, i := range []int{2, 0, 1} { // not in the order of time
 		put(t, s, batch(3, start.Add(time.Duration(i)*time.Second)))
 	}
 	for i := range 3 {
@@ -130,7 +130,7 @@ func TestLimits(t *testing.T) {
 			if left := len(slices.Concat(parts...)); left != test.left {
 				t.Errorf("%d samples were left, want %d", left, test.left)
 			}
-			// One sample in three is a count, and its value is not lost.
+			// One sample in three is a count. Its value is not lost.
 			if want := (test.expired + test.evicted) / 3; len(d.Counts) != want {
 				t.Errorf("%d counts given back, want %d", len(d.Counts), want)
 			}
@@ -138,7 +138,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestOldSamplesInAYoungFile can follow from a replay of which a rest stayed.
+// TestOldSamplesInAYoungFile has a new file with old samples, as a replay may leave.
 func TestOldSamplesInAYoungFile(t *testing.T) {
 	s := New(t.TempDir(), roomy, at(time.Hour+time.Second))
 	put(t, s, append(batch(2, start), batch(3, start.Add(time.Minute))...))
@@ -170,7 +170,7 @@ func TestUnreadableFilesAreMovedAside(t *testing.T) {
 			if d.Unreadable != 1 || len(parts) != 1 || len(parts[0]) != 3 {
 				t.Errorf("unreadable %d, replayed %v; want 1 and the whole file", d.Unreadable, parts)
 			}
-			if kept, err := os.ReadFile(filepath.Join(dir, asideName, name(1))); err != nil || string(kept) != string(content) {
+			if kept, err := os.ReadFile(filepath.Join(dir, quarantineDir, name(1))); err != nil || string(kept) != string(content) {
 				t.Errorf("the file was not kept as it was: %v", err)
 			}
 		})
@@ -202,8 +202,8 @@ func TestTemporaryFilesOfDeadProcessesGo(t *testing.T) {
 	}
 }
 
-// TestManyUsers has many writers and many replayers on one folder, each with a Spool of its own as
-// separate processes have. Every sample is sent once.
+// TestManyUsers has many goroutines that write to one folder and replay it. Each has its own Spool, as a process would have.
+// Every sample is sent exactly once.
 func TestManyUsers(t *testing.T) {
 	dir := t.TempDir()
 	var mu sync.Mutex
@@ -232,7 +232,7 @@ func TestManyUsers(t *testing.T) {
 		})
 	}
 	users.Wait()
-	// What was put while another held the lock is still there.
+	// Samples that were put while another one had the lock are still there.
 	parts, _ := all(t, New(dir, roomy, at(0)), 1000)
 	for _, m := range slices.Concat(parts...) {
 		seen[m.Tags[0]]++
@@ -276,7 +276,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// BenchmarkReplay replays 100,000 samples in files of one reading each.
+// BenchmarkReplay replays 100,000 samples. Each file has one reading.
 func BenchmarkReplay(b *testing.B) {
 	const files, each = 2500, 40
 	for b.Loop() {

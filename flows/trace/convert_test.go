@@ -13,7 +13,7 @@ import (
 	"socktally/record"
 )
 
-// The same counts mean the opposite at the other end.
+// What the client sends, the server receives.
 func TestFlowOf(t *testing.T) {
 	raw := bpf.FlowsFlow{Sent: 1, Received: 2, SegsOut: 3, SegsIn: 4, Rtos: 5}
 	key := bpf.FlowsFlowKey{
@@ -26,7 +26,7 @@ func TestFlowOf(t *testing.T) {
 	if got.Counters != want || got.Local.String() != "10.0.0.1" || got.Remote.String() != "fd00::1" || got.Owner.PID != 7 || got.Overflow() {
 		t.Errorf("got %+v", got)
 	}
-	key.Role, raw.Sent = uint8(end.Server), ^uint64(0) // one byte that was taken too early
+	key.Role, raw.Sent = uint8(end.Server), ^uint64(0) // -1: see notNegative
 	got = flowOf(&key, &raw, 0)
 	want = record.Counters{BytesSentByClient: 2, PacketsSentByClient: 4, PacketsSentByServer: 3, RTOCount: 5}
 	if got.Counters != want {
@@ -39,12 +39,12 @@ func TestFlowOf(t *testing.T) {
 	}
 }
 
-// sample is what the programs write of a process.
+// sample is a process as the programs write it to the ring buffer.
 func sample(t *testing.T, p bpf.FlowsProcess, environ string, groups ...string) []byte {
 	t.Helper()
 	p.Size = uint32(len(environ))
 	for i, g := range groups {
-		copy(p.Groups[i][:], g)
+		copy(p.Cgroups[i][:], g)
 	}
 	var b bytes.Buffer
 	if err := binary.Write(&b, binary.NativeEndian, p); err != nil {

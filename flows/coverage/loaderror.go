@@ -11,35 +11,35 @@ import (
 	"socktally/internal/host"
 )
 
-// Reason is what keeps a part of the tracer from running.
+// Reason is why a part of the tracer cannot run.
 type Reason string
 
 const (
 	ReasonKernel        Reason = "kernel"         // older than 5.12
-	ReasonBTF           Reason = "btf"            // built without its own type information
+	ReasonBTF           Reason = "btf"            // the kernel is built without BTF
 	ReasonCapability    Reason = "capability"     // the process lacks a capability
 	ReasonLockdown      Reason = "lockdown"       // kernel lockdown in confidentiality mode
 	ReasonSeccomp       Reason = "seccomp"        // a filter on the process refuses bpf()
-	ReasonUserNamespace Reason = "user_namespace" // capabilities in another one than the first count for nothing
+	ReasonUserNamespace Reason = "user_namespace" // not the initial one, so capabilities do not count for the host
 	ReasonCgroup        Reason = "cgroup"         // no cgroup v2 hierarchy is mounted (UDP only)
-	ReasonSockDiag      Reason = "sock_diag"      // sock_diag, which was asked for or is all there is, has no counts for it
+	ReasonSockDiag      Reason = "sock_diag"      // only sock_diag is used, and it has no counters for this part
 	ReasonOther         Reason = "other"          // see Answer
 )
 
-// Refusal says what the kernel refused, and why if that is known.
-type Refusal struct {
+// LoadError is a program or a map that the kernel refuses, and the cause if that is known.
+type LoadError struct {
 	Reason Reason
-	// Name is the program or the map, and Kind where the program was to be attached or what kind of map it is:
-	// "walk_storage" and "iter/bpf_sk_storage_map". Both are "" where it is not one alone.
+	// Name is the name of the program or the map, such as "walk_storage". Kind is where the program attaches, such as
+	// "iter/bpf_sk_storage_map", or the type of the map. Both are "" if the error is not about a single one.
 	Name, Kind string
-	// Answer is the kernel's own, such as "operation not permitted".
+	// Answer is the kernel's error, such as "operation not permitted".
 	Answer string
-	// Because says why, "" where that is not known.
+	// Because is the cause, "" if it is not known.
 	Because string
 	Err     error
 }
 
-func (r *Refusal) Error() string {
+func (r *LoadError) Error() string {
 	var b strings.Builder
 	if r.Name != "" {
 		fmt.Fprintf(&b, "%s (%s): ", r.Name, r.Kind)
@@ -54,19 +54,19 @@ func (r *Refusal) Error() string {
 	return b.String()
 }
 
-func (r *Refusal) Unwrap() error { return r.Err }
+func (r *LoadError) Unwrap() error { return r.Err }
 
-// Facts are what a refusal can follow from.
+// Facts are the properties of the host from which a LoadError can follow.
 type Facts struct {
 	release      string
 	hasBTF       bool
 	capabilities host.Capabilities
 	seccomp      bool   // a filter is installed
-	userns       bool   // the user namespace is not the first
-	lockdown     string // "none", "integrity", "confidentiality" or "" where it cannot be read
+	userns       bool   // the user namespace is not the initial one
+	lockdown     string // "none", "integrity", "confidentiality", or "" if it cannot be read
 }
 
-// ReadFacts reads them. proc is where procfs is mounted.
+// ReadFacts reads the facts of this host. proc is where procfs is mounted.
 func ReadFacts(proc string) Facts {
 	h := host.Reader{Proc: proc}
 	f := Facts{
@@ -79,7 +79,7 @@ func ReadFacts(proc string) Facts {
 	return f
 }
 
-// lacking are the capabilities that are needed and not there.
+// lacking are the needed capabilities that the process does not have.
 func (f Facts) lacking(needsNetAdmin bool) []string {
 	needed := []host.Capability{host.BPF, host.Perfmon}
 	if needsNetAdmin {
@@ -94,28 +94,28 @@ func (f Facts) lacking(needsNetAdmin bool) []string {
 	return names
 }
 
-// RefusedObject is a program, or a map, that the kernel did not take.
-type RefusedObject struct {
+// ObjectError is the error of a program or a map that could not be loaded or attached.
+type ObjectError struct {
 	Name string
-	Kind string // where the program was to be attached, or what kind of map it is
+	Kind string // where the program attaches, or the type of the map
 	Err  error
 }
 
-func (r *RefusedObject) Error() string { return fmt.Sprintf("%s (%s): %v", r.Name, r.Kind, r.Err) }
+func (r *ObjectError) Error() string { return fmt.Sprintf("%s (%s): %v", r.Name, r.Kind, r.Err) }
 
-func (r *RefusedObject) Unwrap() error { return r.Err }
+func (r *ObjectError) Unwrap() error { return r.Err }
 
 var (
-	// ErrNoCgroup2 is why packets cannot be counted where there is no root to attach to.
+	// ErrNoCgroup2 is why packets are not counted where there is no cgroup to attach to.
 	ErrNoCgroup2 = errors.New("no cgroup v2 hierarchy is mounted")
-	// ErrSockDiag is why UDP is not counted where nothing but sock_diag counts.
+	// ErrSockDiag is why UDP is not counted where only sock_diag is used.
 	ErrSockDiag = errors.New("sock_diag has no counts for it")
 )
 
-// explain finds what err comes from. needsNetAdmin is whether the kernel wants that capability too.
-func (f Facts) explain(err error, needsNetAdmin bool) *Refusal {
-	r := &Refusal{Err: err}
-	var object *RefusedObject
+// explain finds the cause of err. needsNetAdmin says that CAP_NET_ADMIN is needed too.
+func (f Facts) explain(err error, needsNetAdmin bool) *LoadError {
+	r := &LoadError{Err: err}
+	var object *ObjectError
 	if errors.As(err, &object) {
 		r.Name, r.Kind = object.Name, object.Kind
 	}
@@ -124,8 +124,8 @@ func (f Facts) explain(err error, needsNetAdmin bool) *Refusal {
 	return r
 }
 
-// reason is why the kernel gave that answer. everything is whether it refused the first thing that it was asked for: a filter
-// of system calls sees bpf(), and nothing of what a program is for.
+// reason is why the kernel gave that error. everything says that the first call of bpf() failed already: a seccomp filter
+// does not know what a program is for, so it refuses all of them or none.
 func (f Facts) reason(err error, everything, needsNetAdmin bool) (Reason, string) {
 	refused := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
 	lacking := f.lacking(needsNetAdmin)
@@ -150,9 +150,8 @@ func (f Facts) reason(err error, everything, needsNetAdmin bool) (Reason, string
 	return ReasonOther, ""
 }
 
-// answerOf is the kernel's own answer. The library's text for EPERM blames a limit on locked memory, which
-// kernels with all that the tracer needs do not have: it is left out. What the verifier found is of use only
-// where the reason is not known.
+// answerOf is the kernel's error. The library's text for EPERM is left out: it blames a limit on locked memory, which
+// kernels since 5.11 do not apply to BPF. The log of the verifier helps only if the reason is not known.
 func answerOf(err error, explained bool) string {
 	var number unix.Errno
 	var verifier *ebpf.VerifierError

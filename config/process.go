@@ -10,7 +10,7 @@ import (
 )
 
 // OwnEnvironment returns the environment of this process, in which envconfig finds the variables of the list.
-func OwnEnvironment() (Environment, error) {
+func ProcessEnvironment() (Environment, error) {
 	variables := Variables()
 	fields := make([]reflect.StructField, len(variables))
 	for i, v := range variables {

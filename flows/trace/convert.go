@@ -9,7 +9,7 @@ import (
 	"socktally/record"
 )
 
-// flowOf turns what the programs keep of a flow into what everybody else speaks of.
+// flowOf converts a flow from the structures of the BPF programs.
 func flowOf(k *bpf.FlowsFlowKey, f *bpf.FlowsFlow, known record.Known) end.Flow {
 	return end.Flow{
 		Key: end.Key{
@@ -49,7 +49,7 @@ func countersOf(f *bpf.FlowsFlow, role end.Role, known record.Known) record.Coun
 	return c
 }
 
-// overflowKeys are the keys that a table holds from the start.
+// overflowKeys are the keys that are in a table from the start.
 func overflowKeys() []bpf.FlowsFlowKey {
 	return []bpf.FlowsFlowKey{
 		{Role: uint8(end.Client)},
@@ -58,9 +58,9 @@ func overflowKeys() []bpf.FlowsFlowKey {
 	}
 }
 
-// notNegative guards the one byte that a tally may take too early: the peer's FIN, between the
-// moment when the kernel adds it to the bytes and the moment when it marks it as a FIN. The close
-// takes it back, and if that comes in a later interval and alone, the sum is below zero.
+// notNegative returns 0 for a negative number. A walk may count the peer's FIN as a byte: the kernel adds it to the bytes
+// first and marks it as a FIN a moment later. The close subtracts it again. If that is all that happens in a later
+// interval, the sum is -1.
 func notNegative(n uint64) uint64 {
 	if int64(n) < 0 {
 		return 0
@@ -68,7 +68,7 @@ func notNegative(n uint64) uint64 {
 	return n
 }
 
-// address is no address where all bytes are zero, as in the key of an overflow record.
+// address converts an address. All zeros, as in the key of an overflow record, become the invalid address.
 func address(a [16]byte) netip.Addr {
 	if a == [16]byte{} {
 		return netip.Addr{}

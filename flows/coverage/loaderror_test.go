@@ -32,7 +32,7 @@ func TestExplain(t *testing.T) {
 		{"one capability", eperm, with(func(f *Facts) { f.capabilities = bpfOnly }), ReasonCapability, "lacks CAP_PERFMON"},
 		{"lockdown", errors.New("unknown helper"), with(func(f *Facts) { f.lockdown = "confidentiality" }), ReasonLockdown, "lockdown"},
 		{"seccomp", eperm, with(func(f *Facts) { f.seccomp = true }), ReasonSeccomp, "seccomp"},
-		{"one program by a filter", &RefusedObject{Name: "walk", Kind: "iter/x", Err: eperm}, with(func(f *Facts) { f.seccomp = true }), ReasonOther, "walk (iter/x): operation not permitted"},
+		{"one program by a filter", &ObjectError{Name: "walk", Kind: "iter/x", Err: eperm}, with(func(f *Facts) { f.seccomp = true }), ReasonOther, "walk (iter/x): operation not permitted"},
 		{"user namespace", eperm, with(func(f *Facts) { f.userns = true }), ReasonUserNamespace, "user namespace"},
 		{"refused", eperm, all, ReasonOther, "operation not permitted"},
 		{"other", errors.New("no such map"), all, ReasonOther, "no such map"},

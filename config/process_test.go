@@ -6,7 +6,7 @@ func TestOwnEnvironment(t *testing.T) {
 	for name, value := range map[string]string{"DD_SERVICE": " a=b ", "SOCKTALLY_TAGS": "", "SOCKTALLY_TEST_OTHER": "x"} {
 		t.Setenv(name, value)
 	}
-	env, err := OwnEnvironment()
+	env, err := ProcessEnvironment()
 	if err != nil {
 		t.Fatal(err)
 	}

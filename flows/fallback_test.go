@@ -17,33 +17,33 @@ import (
 	"socktally/record"
 )
 
-// refusing is a kernel that refuses these programs and maps.
-func refusing(names ...string) trace.Refuser {
-	r := trace.Refuser{}
+// failingLoads lets the load of these programs and maps fail.
+func failingLoads(names ...string) trace.LoadFaults {
+	r := trace.LoadFaults{}
 	for _, name := range names {
 		r[name] = unix.EPERM
 	}
 	return r
 }
 
-// walkRungs are the ways to the live sockets: what the kernel must refuse for each, and what it then shows.
-var walkRungs = []struct {
+// walkFallbacks are the ways to walk over the open sockets. refuse has what must fail so that the way is taken.
+var walkFallbacks = []struct {
 	name      string
-	refuse    trace.Refuser
+	refuse    trace.LoadFaults
 	by        string
-	sees      bool // what connections of other namespaces do while they are open
-	seesInOwn bool // the same of the own one
+	sees      bool // open connections of other namespaces are counted
+	seesInOwn bool // open connections of the current namespace are counted
 }{
 	{"storage", nil, coverage.ByStorage, true, true},
-	{"TCP table and files", refusing(bpf.FlowsProgWalkStorage), coverage.ByTCPTable + " and " + coverage.ByFiles, true, true},
-	{"files", refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp), coverage.ByFiles, true, true},
-	{"TCP tables", refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkFiles), coverage.ByTCPTable, true, true},
-	{"visits", refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp, bpf.FlowsProgWalkFiles), coverage.BySockDiag, true, true},
-	{"none", refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp, bpf.FlowsProgWalkFiles, bpf.FlowsProgVisitSocket), "", false, false},
+	{"TCP table and files", failingLoads(bpf.FlowsProgWalkStorage), coverage.ByTCPTable + " and " + coverage.ByFiles, true, true},
+	{"files", failingLoads(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp), coverage.ByFiles, true, true},
+	{"TCP tables", failingLoads(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkFiles), coverage.ByTCPTable, true, true},
+	{"visits", failingLoads(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp, bpf.FlowsProgWalkFiles), coverage.BySockDiag, true, true},
+	{"none", failingLoads(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp, bpf.FlowsProgWalkFiles, bpf.FlowsProgVisitSocket), "", false, false},
 }
 
-// wantCover checks how a part is counted. A kernel may refuse more than the test does.
-func wantCover(t *testing.T, c *Counter, part coverage.Part, by string) *coverage.Entry {
+// wantEntry checks how a part is counted. It skips the test if the kernel allows less than the test wants.
+func wantEntry(t *testing.T, c *Counter, part coverage.Part, by string) *coverage.Entry {
 	t.Helper()
 	cover := c.report.Of(part)
 	if cover == nil {
@@ -55,15 +55,15 @@ func wantCover(t *testing.T, c *Counter, part coverage.Part, by string) *coverag
 	return cover
 }
 
-// An open connection is told by differences: what it did since the last tally, and nothing when it did nothing. Where
-// no walk is allowed, all of it is told when it closes.
-func TestWalkRungs(t *testing.T) {
-	for _, rung := range walkRungs {
-		t.Run(rung.name, func(t *testing.T) {
+// Each tally has what an open connection did since the last tally, and nothing if it did nothing. If no walk is possible,
+// everything is counted when the connection closes.
+func TestWalkFallbacks(t *testing.T) {
+	for _, fallback := range walkFallbacks {
+		t.Run(fallback.name, func(t *testing.T) {
 			client, server := newWire(t)
-			counter := openFor(t, Options{Mode: EBPF, NoUDP: true, refuse: rung.refuse})
-			cover := wantCover(t, counter, coverage.TCPOpen, rung.by)
-			if (cover.Lost == "") != rung.sees || len(cover.Refused) != len(rung.refuse) {
+			counter := openFor(t, Options{Mode: EBPF, NoUDP: true, loadFaults: fallback.refuse})
+			cover := wantEntry(t, counter, coverage.TCPOpen, fallback.by)
+			if (cover.Lost == "") != fallback.sees || len(cover.Errors) != len(fallback.refuse) {
 				t.Errorf("got %+v", cover)
 			}
 			here := netip.MustParseAddrPort("127.0.0.1:0").String()
@@ -79,11 +79,11 @@ func TestWalkRungs(t *testing.T) {
 				}
 				return c.(*net.TCPConn)
 			}
-			t.Run("own namespace", func(t *testing.T) { tellByDifferences(t, counter, l, dial(), rung.seesInOwn) })
+			t.Run("own namespace", func(t *testing.T) { tellByDifferences(t, counter, l, dial(), fallback.seesInOwn) })
 			for _, ip := range []string{serverIPv4, serverIPv6} {
 				l := server.listen("tcp", addrPort(ip, 0))
 				t.Run(ip, func(t *testing.T) {
-					tellByDifferences(t, counter, l, client.dial("tcp", l.Addr().String()), rung.sees)
+					tellByDifferences(t, counter, l, client.dial("tcp", l.Addr().String()), fallback.sees)
 				})
 			}
 			wantNoLosses(t, counter)
@@ -129,11 +129,11 @@ func tellByDifferences(t *testing.T, counter *Counter, l net.Listener, c *net.TC
 	want(outcome{Closed: 1})
 }
 
-// A socket that no process holds is in no file, and what it does is counted when it closes.
+// A walk over files does not find a socket that is open in no process. It is counted when it closes.
 func TestWalkCannotSeeOrphans(t *testing.T) {
 	client, server := newWire(t)
-	counter := openFor(t, Options{Mode: EBPF, NoUDP: true, refuse: refusing(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp)})
-	wantCover(t, counter, coverage.TCPOpen, coverage.ByFiles)
+	counter := openFor(t, Options{Mode: EBPF, NoUDP: true, loadFaults: failingLoads(bpf.FlowsProgWalkStorage, bpf.FlowsProgWalkTcp)})
+	wantEntry(t, counter, coverage.TCPOpen, coverage.ByFiles)
 	l := server.listen("tcp4", addrPort(serverIPv4, 0))
 	c := client.dial("tcp4", l.Addr().String())
 	s, err := l.Accept()
@@ -144,7 +144,7 @@ func TestWalkCannotSeeOrphans(t *testing.T) {
 	c.SetWriteBuffer(2 * n)
 	s.(*net.TCPConn).SetReadBuffer(4096)
 	c.Write(make([]byte, n))
-	c.Close() // no process holds it any more, and it has not yet sent all
+	c.Close() // it is open in no process any more, and has not sent all yet
 	before, _ := tallyUntil(t, counter, port(l), 0)
 	if before.BytesSentByClient >= n || before.Closed != 0 {
 		t.Fatalf("it has sent all: %+v", before)
@@ -158,21 +158,21 @@ func TestWalkCannotSeeOrphans(t *testing.T) {
 	wantNoLosses(t, counter)
 }
 
-// Connections older than the Counter, on each rung of finding them.
+// Connections older than the Counter, with each way to find them.
 func TestOlderConnections(t *testing.T) {
-	for _, rung := range []struct {
+	for _, fallback := range []struct {
 		name   string
-		refuse trace.Refuser
+		refuse trace.LoadFaults
 		by     string
 	}{
 		{"files and TCP table", nil, coverage.ByFiles + " and " + coverage.ByTCPTable},
-		{"files", refusing(bpf.FlowsProgSeedTcp), coverage.ByFiles + " and " + coverage.BySockDiag},
-		{"TCP table", refusing(bpf.FlowsProgSeedFiles), coverage.BySockDiag + " and " + coverage.ByTCPTable},
-		{"visits", refusing(bpf.FlowsProgSeedFiles, bpf.FlowsProgSeedTcp), coverage.BySockDiag},
+		{"files", failingLoads(bpf.FlowsProgSeedTcp), coverage.ByFiles + " and " + coverage.BySockDiag},
+		{"TCP table", failingLoads(bpf.FlowsProgSeedFiles), coverage.BySockDiag + " and " + coverage.ByTCPTable},
+		{"visits", failingLoads(bpf.FlowsProgSeedFiles, bpf.FlowsProgSeedTcp), coverage.BySockDiag},
 	} {
-		t.Run(rung.name, func(t *testing.T) {
-			olderConnections(t, rung.refuse, func(counter *Counter) {
-				if cover := wantCover(t, counter, coverage.TCPOlder, rung.by); cover.Lost != "" || len(cover.Refused) != len(rung.refuse) {
+		t.Run(fallback.name, func(t *testing.T) {
+			olderConnections(t, fallback.refuse, func(counter *Counter) {
+				if cover := wantEntry(t, counter, coverage.TCPOlder, fallback.by); cover.Lost != "" || len(cover.Errors) != len(fallback.refuse) {
 					t.Errorf("got %+v", cover)
 				}
 			})
@@ -180,15 +180,15 @@ func TestOlderConnections(t *testing.T) {
 	}
 }
 
-// Without any way to find them, what they do is not counted, and each that closes is a loss.
+// If there is no way to find older connections, they are not counted, and each one that closes is a loss.
 func TestOlderConnectionsAreNotFound(t *testing.T) {
 	client, server := newWire(t)
 	l := server.listen("tcp4", addrPort(serverIPv4, 0))
 	go exchange(l, 5)
 	c := client.dial("tcp4", l.Addr().String())
-	counter := openFor(t, Options{Mode: EBPF, NoUDP: true, refuse: refusing(bpf.FlowsProgSeedFiles, bpf.FlowsProgSeedTcp, bpf.FlowsProgVisitSocket)})
-	cover := wantCover(t, counter, coverage.TCPOlder, "")
-	if cover.Lost == "" || len(cover.Refused) != 3 {
+	counter := openFor(t, Options{Mode: EBPF, NoUDP: true, loadFaults: failingLoads(bpf.FlowsProgSeedFiles, bpf.FlowsProgSeedTcp, bpf.FlowsProgVisitSocket)})
+	cover := wantEntry(t, counter, coverage.TCPOlder, "")
+	if cover.Lost == "" || len(cover.Errors) != 3 {
 		t.Errorf("got %+v", cover)
 	}
 	upload(t, c, 10)
@@ -201,13 +201,13 @@ func TestOlderConnectionsAreNotFound(t *testing.T) {
 	}
 }
 
-// UDP and DNS need nothing of TCP's programs. TCP is polled then.
+// UDP and DNS do not need the programs for TCP. Without these, TCP is polled.
 func TestTCPIsRefused(t *testing.T) {
 	for _, program := range trace.StateChanges {
 		t.Run(program, func(t *testing.T) {
 			client, server := newWire(t)
-			counter := openFor(t, Options{refuse: refusing(program)})
-			if cover := wantCover(t, counter, coverage.TCP, coverage.BySockDiag); cover.Lost == "" || cover.Refused[0].Name != program || counter.Source() != record.FromSockDiag {
+			counter := openFor(t, Options{loadFaults: failingLoads(program)})
+			if cover := wantEntry(t, counter, coverage.TCP, coverage.BySockDiag); cover.Lost == "" || cover.Errors[0].Name != program || counter.Source() != record.FromSockDiag {
 				t.Errorf("got %+v, source %s", cover, counter.Source())
 			}
 			if counter.report.Of(coverage.TCPOpen) != nil {
@@ -230,7 +230,7 @@ func TestTCPIsRefused(t *testing.T) {
 			}
 		})
 	}
-	_, err := Open(Options{Mode: EBPF, refuse: refusing(bpf.FlowsProgSocketChanged)})
+	_, err := Open(Options{Mode: EBPF, loadFaults: failingLoads(bpf.FlowsProgSocketChanged)})
 	if err == nil || os.Geteuid() == 0 && err.Error() != "trace flows by eBPF: socket_changed (tp_btf/inet_sock_set_state): operation not permitted" {
 		t.Errorf("got %v", err)
 	}
@@ -256,7 +256,7 @@ func exactUDP(t *testing.T, counter *Counter, client, server *namespace) {
 	}
 }
 
-// What is refused of UDP takes no more with it than itself.
+// If a program for UDP cannot be loaded, only what it counts is missing.
 func TestUDPIsRefusedInPart(t *testing.T) {
 	const all = coverage.BySockCreate + " and " + coverage.ByFiles
 	for _, tc := range []struct {
@@ -273,9 +273,9 @@ func TestUDPIsRefusedInPart(t *testing.T) {
 	} {
 		t.Run(tc.refused, func(t *testing.T) {
 			client, server := newWire(t)
-			counter := openFor(t, Options{Mode: EBPF, refuse: refusing(tc.refused)})
-			i := slices.IndexFunc(counter.Coverage(), func(c coverage.Entry) bool { return len(c.Refused) > 0 })
-			if i < 0 || counter.Coverage()[i].Refused[0].Name != tc.refused || counter.Coverage()[i].Lost == "" {
+			counter := openFor(t, Options{Mode: EBPF, loadFaults: failingLoads(tc.refused)})
+			i := slices.IndexFunc(counter.Coverage(), func(c coverage.Entry) bool { return len(c.Errors) > 0 })
+			if i < 0 || counter.Coverage()[i].Errors[0].Name != tc.refused || counter.Coverage()[i].Lost == "" {
 				t.Errorf("got %v", counter.Coverage())
 			}
 			l := server.listen("tcp4", addrPort(serverIPv4, 0))
@@ -287,13 +287,13 @@ func TestUDPIsRefusedInPart(t *testing.T) {
 				t.Errorf("got %+v", records)
 			}
 			if !tc.udp {
-				if counter.udp != nil || counter.report.Of(coverage.UDPOwners) != nil || wantCover(t, counter, coverage.UDP, "").Lost == "" {
+				if counter.udp != nil || counter.report.Of(coverage.UDPOwners) != nil || wantEntry(t, counter, coverage.UDP, "").Lost == "" {
 					t.Errorf("got %v", counter.Coverage())
 				}
 				return
 			}
-			wantCover(t, counter, coverage.UDPOwners, tc.owners)
-			wantCover(t, counter, coverage.DNS, tc.dns)
+			wantEntry(t, counter, coverage.UDPOwners, tc.owners)
+			wantEntry(t, counter, coverage.DNS, tc.dns)
 			exactUDP(t, counter, client, server)
 			asksDNS(t, counter, client, server, tc.dns != "", tc.ownsNew)
 		})
