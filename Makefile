@@ -83,7 +83,7 @@ bench-cost: build
 	bin/bench-cost $(COST)
 
 # Of flows, what is no cost of an operation: walks, memory, records, and the kernel's own statistics of
-# the programs. Root, a kernel with BTF, iperf3.
+# the programs. Root, a kernel with BTF.
 bench-flows:
 	SOCKTALLY_TEST_PRIVILEGED=1 go test ./flows -run '^$$' -bench . -benchtime 1x -timeout 20m
 

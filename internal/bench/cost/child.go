@@ -30,7 +30,7 @@ type helper struct {
 // startChild starts a process of a kind from the caller's thread, whose namespace and CPU it gets, with files as
 // its descriptors from 3 on. It returns when the child says that it is ready.
 func startChild(kind string, files []*os.File, args ...string) (*helper, error) {
-	cmd := exec.Command("/proc/self/exe", args...)
+	cmd := exec.Command(os.Args[0], args...)
 	// Without preemption no signal of the Go runtime disturbs a loop.
 	cmd.Env = []string{childEnv + "=" + kind, "GODEBUG=asyncpreemptoff=1", "GOGC=off"}
 	cmd.ExtraFiles, cmd.Stderr = files, os.Stderr

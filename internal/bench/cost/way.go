@@ -26,6 +26,8 @@ const (
 	pmacctd, softflowd    = "pmacctd", "softflowd"
 )
 
+var wayNames = []string{off, on, noUDP, noDNS, empty, spin, before, pmacctd, softflowd}
+
 // never is a schedule that does not come up in a run, and walking one that does once a second.
 const never, walking = "0 0 1 1 *", "@every 1s"
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"time"
 )
 
 // resamples is how often a bootstrap draws. Its own error is then a few percent of the interval's width.
@@ -14,6 +15,41 @@ const resamples = 2000
 
 // fewest is how many pairs an interval needs: of five, the median is outside of all of them in 6 % of cases.
 const fewest = 6
+
+// Turns measures every way so many times: each round is every way once, in random order, so that what else the
+// machine does falls on all of them. What a way returns is its result of the round; the i-th results of all ways are
+// of one round.
+func Turns(rounds int, seed uint64, ways ...func() (float64, error)) (results [][]float64, err error) {
+	random := rand.New(rand.NewPCG(seed, 0))
+	results = make([][]float64, len(ways))
+	for i := range results {
+		results[i] = make([]float64, rounds)
+	}
+	for round := range rounds {
+		for _, i := range random.Perm(len(ways)) {
+			if results[i][round], err = ways[i](); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return results, nil
+}
+
+// Timed is a way whose result is how long it takes, in nanoseconds.
+func Timed(run func() error) func() (float64, error) {
+	return func() (float64, error) {
+		begin := time.Now()
+		err := run()
+		return float64(time.Since(begin)), err
+	}
+}
+
+// Ratio is how many times as large as the reference the value is.
+func Ratio(value, reference []float64, seed uint64) Interval {
+	i := Bootstrap(Relative(value, reference), seed)
+	i.Mid, i.Low, i.High = i.Mid+1, i.Low+1, i.High+1
+	return i
+}
 
 // Interval is an estimate, and between which values the truth is with a confidence of 95 %.
 type Interval struct {

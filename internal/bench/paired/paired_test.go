@@ -1,6 +1,7 @@
 package paired
 
 import (
+	"errors"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -148,5 +149,44 @@ func TestVerdict(t *testing.T) {
 	}
 	if got := (Interval{Mid: 0.0123, Low: 0.01, High: 0.02}).Percent(); !strings.Contains(got, "+1.23 % [ +1.00,  +2.00]") {
 		t.Errorf("got %q", got)
+	}
+}
+
+// Every way has one result a round, and the order is not always the same.
+func TestTurns(t *testing.T) {
+	var order []int
+	way := func(n int) func() (float64, error) {
+		return func() (float64, error) {
+			order = append(order, n)
+			return float64(len(order) - 1), nil
+		}
+	}
+	const rounds = 50
+	results, err := Turns(rounds, 1, way(0), way(1), way(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := map[int]int{}
+	for round := range rounds {
+		first[order[3*round]]++
+		for n := range results {
+			if turn := int(results[n][round]); turn/3 != round || order[turn] != n {
+				t.Errorf("round %d of way %d is the result of turn %d", round, n, turn)
+			}
+		}
+	}
+	if len(first) != 3 {
+		t.Errorf("which came first: %v", first)
+	}
+	refused := errors.New("no")
+	if _, err := Turns(3, 1, func() (float64, error) { return 0, refused }); !errors.Is(err, refused) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRatio(t *testing.T) {
+	i := Ratio([]float64{20, 42, 60}, []float64{10, 20, 30}, 1)
+	if math.Abs(i.Mid-2) > 1e-12 || math.Abs(i.Low-2) > 1e-12 || math.Abs(i.High-2.1) > 1e-12 {
+		t.Errorf("got %+v", i)
 	}
 }
