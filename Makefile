@@ -14,7 +14,7 @@ MODULES = . internal/integration
 # commits after v1.2.0 are 1.2.0+3.gHASH and later, and without a tag it is 0~HASH, before all.
 PACKAGE_VERSION ?= $(shell echo '$(VERSION)' | sed -E 's/^v//; s/^[^0-9]|^[0-9a-f]{7,}/0~&/; s/-([0-9]+)-g/+\1.g/; s/-dirty/+dirty/; s/-/~/; s/-/./g')
 
-.PHONY: help build build-all package lint-packages image test integration long lint generate generate-bpf bench bench-build bench-flows bench-api ci clean
+.PHONY: help build build-all package lint-packages image test integration long lint generate generate-bpf bench bench-build bench-cost bench-flows bench-api ci clean
 
 # What there is to make.
 help:
@@ -85,9 +85,16 @@ bench: build ## the whole against references
 bench-build: build ## what a cold build costs, and each module
 	go run ./internal/bench -build
 
-# The same for flows: transfer rates with the tracer, with peers and without; time in the kernel;
-# memory. Root, a kernel with BTF, iperf3; pmacct and softflowd if they are to be compared.
-bench-flows: ## flows: walks, connections, memory
+# What counting flows costs a host, in processor time: COST='-case write -budget 3m', -way, -rounds,
+# -width, -spin 1 and -before PATH, which holds another build against this one. Root, a kernel with BTF;
+# nginx and wrk, pmacct and softflowd where they are to be compared.
+bench-cost: build ## what counting flows costs, with an interval
+	go build -o bin/bench-cost ./internal/bench/cost
+	bin/bench-cost $(COST)
+
+# Of flows, what is no cost of an operation: walks, memory, records, and the kernel's own statistics of
+# the programs. Root, a kernel with BTF.
+bench-flows: ## flows: walks, memory, records
 	SOCKTALLY_TEST_PRIVILEGED=1 go test ./flows -run '^$$' -bench . -benchtime 1x -timeout 20m
 
 # Questions to the API and its store, on disk and beside a bare look at every record.

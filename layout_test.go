@@ -58,7 +58,9 @@ var layout = []struct {
 
 	// For tests and generation only; no package above imports these.
 	{"forward/forwardtest", "forward metric", ""},
-	{"internal/bench", "", ""},
+	{"internal/bench", "internal/bench/paired", ""},
+	{"internal/bench/cost", "internal/bench/paired internal/host", "github.com/cilium/ebpf github.com/vishvananda/netlink golang.org/x/net/dns golang.org/x/sys"},
+	{"internal/bench/paired", "", ""},
 	{"internal/clock/clocktest", "internal/clock", ""},
 	{"internal/gendocs", "cli config metric", "github.com/spf13/cobra github.com/spf13/pflag"},
 }

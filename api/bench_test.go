@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"socktally/internal/bench/paired"
 	"socktally/query"
 	"socktally/record"
 	"socktally/store"
@@ -39,19 +40,13 @@ var groupBys = []string{"client_service,server_service", "client_team,server_por
 // the time that a store takes. The reference is a bare look at every record.
 func BenchmarkAggregate(b *testing.B) {
 	m := &memory{at: start.Add(-time.Minute), connections: manyRecords(10_000, 4)}
-	b.Run("reference", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			var sum uint64
-			err := m.Connections(context.Background(), time.Time{}, start, func(r *record.Flow) error {
-				sum += r.BytesSentByClient
-				return nil
-			})
-			if err != nil || sum == 0 {
-				b.Fatal(sum, err)
-			}
-		}
-	})
+	look := func() error {
+		var sum uint64
+		return m.Connections(context.Background(), time.Time{}, start, func(r *record.Flow) error {
+			sum += r.BytesSentByClient
+			return nil
+		})
+	}
 	for _, groupBy := range groupBys {
 		for _, filter := range []string{"", "client_service:service-1* AND NOT CIDR(network.server.ip, 192.0.0.0/24)"} {
 			values := url.Values{"group_by": {groupBy}, "query": {filter}}
@@ -60,15 +55,7 @@ func BenchmarkAggregate(b *testing.B) {
 				name += "/filtered"
 			}
 			b.Run(name, func(b *testing.B) {
-				s := newServer(b, m, nil)
-				b.ReportAllocs()
-				for b.Loop() {
-					w := httptest.NewRecorder()
-					s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, ConnectionsPath+"?"+values.Encode(), nil))
-					if w.Code != http.StatusOK {
-						b.Fatal(w.Body)
-					}
-				}
+				compare(b, newServer(b, m, nil), values, look)
 			})
 		}
 	}
@@ -88,31 +75,47 @@ func BenchmarkStore(b *testing.B) {
 		}
 	}
 	now := at.Add(17 * time.Minute)
-	b.Run("reference", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			n := 0
-			err := s.Connections(context.Background(), at, now, func(*record.Flow) error { n++; return nil })
-			if err != nil || n < 40_000 {
-				b.Fatal(n, err)
-			}
+	look := func() error {
+		n := 0
+		err := s.Connections(context.Background(), at, now, func(*record.Flow) error { n++; return nil })
+		if err == nil && n < 40_000 {
+			err = fmt.Errorf("%d records", n)
 		}
-	})
+		return err
+	}
 	for _, groupBy := range groupBys {
 		b.Run(groupBy, func(b *testing.B) {
 			server := New(Options{Source: s, Log: slog.New(slog.DiscardHandler)})
 			server.now = func() time.Time { return now }
-			values := url.Values{"group_by": {groupBy}}
-			b.ReportAllocs()
-			for b.Loop() {
-				w := httptest.NewRecorder()
-				server.ServeHTTP(w, httptest.NewRequest(http.MethodGet, ConnectionsPath+"?"+values.Encode(), nil))
-				if w.Code != http.StatusOK {
-					b.Fatal(w.Body)
-				}
-			}
+			compare(b, server, url.Values{"group_by": {groupBy}}, look)
 		})
 	}
+}
+
+// compare times a question and a bare look at the records in turns. What is reported is the question's time, and
+// how many times the look's that is.
+func compare(b *testing.B, server http.Handler, values url.Values, look func() error) {
+	question := func() error {
+		w := httptest.NewRecorder()
+		server.ServeHTTP(w, httptest.NewRequest(http.MethodGet, ConnectionsPath+"?"+values.Encode(), nil))
+		if w.Code != http.StatusOK {
+			return fmt.Errorf("%d: %s", w.Code, w.Body)
+		}
+		return nil
+	}
+	var took, reference []float64
+	for b.Loop() {
+		results, err := paired.Turns(1, uint64(len(took)), paired.Timed(question), paired.Timed(look))
+		if err != nil {
+			b.Fatal(err)
+		}
+		took, reference = append(took, results[0]...), append(reference, results[1]...)
+	}
+	ratio := paired.Ratio(took, reference, 1)
+	b.ReportMetric(paired.Median(took), "ns/op")
+	b.ReportMetric(ratio.Mid, "x-look")
+	b.ReportMetric(ratio.Low, "low-x-look")
+	b.ReportMetric(ratio.High, "high-x-look")
 }
 
 // TestAggregationAllocatesNothing adds up records of groups that are there.

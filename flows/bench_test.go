@@ -2,8 +2,7 @@ package flows
 
 import (
 	"fmt"
-	"io"
-	"runtime"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -13,141 +12,43 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
-	"socktally/bpf"
 	"socktally/flows/process"
 	"socktally/flows/trace"
+	"socktally/internal/bench/paired"
 	"socktally/record"
 )
 
-// BenchmarkThroughput compares the same transfer without and with the tracer, and with others that
-// count flows.
-func BenchmarkThroughput(b *testing.B) {
-	for _, tc := range []struct {
-		name string
-		args []string
-	}{
-		{"bulk", []string{"-l", "128K"}},
-		{"writes of 128 bytes", []string{"-l", "128", "-P", "2", "-N"}},
-	} {
-		b.Run(tc.name, func(b *testing.B) {
-			client, server := newWire(b)
-			compare(b, client, "c", "Mbit/s", func() float64 { return iperf(client, server, tc.args) / 1e6 })
-		})
-	}
-	b.Run("connections", func(b *testing.B) {
-		ns := churnNamespace(b)
-		compare(b, ns, "lo", "conn/s", func() float64 { return float64(connectFor(b, ns, time.Second)) })
+const rounds = 11
+
+// reportInterval reports the median of independent values, and between which values it is with 95 %.
+func reportInterval(b *testing.B, values []float64, unit string) {
+	i := paired.Bootstrap(values, 1)
+	b.ReportMetric(i.Mid, unit)
+	b.ReportMetric(i.Low, "low-"+unit)
+	b.ReportMetric(i.High, "high-"+unit)
+}
+
+func churnNamespace(b *testing.B) *namespace {
+	ns := newNamespace(b)
+	ns.sysctl("tcp_tw_reuse", "1")
+	ns.sysctl("ip_local_port_range", "1024 65535")
+	return ns
+}
+
+// connectFor makes connections one after the other and returns how many.
+func connectFor(b *testing.B, ns *namespace, d time.Duration) (n int) {
+	l := ns.listen("tcp4", "127.0.0.1:0")
+	defer l.Close()
+	go answerShort(l, 7)
+	ns.do(func() error {
+		for end := time.Now().Add(d); time.Now().Before(end); n++ {
+			if err := oneShort(l.Addr().String()); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
-}
-
-// BenchmarkPacketPrograms is the cost for TCP of the programs that run for each packet. It measures the same transfer
-// with a Counter without UDP and with one that counts UDP, one after the other in each round.
-func BenchmarkPacketPrograms(b *testing.B) {
-	for _, tc := range []struct {
-		name string
-		args []string
-	}{
-		{"writes of 128 bytes", []string{"-l", "128", "-P", "2", "-N"}},
-		{"bulk", []string{"-l", "128K"}},
-	} {
-		b.Run(tc.name, func(b *testing.B) {
-			client, server := newWire(b)
-			measure := func(o Options) float64 {
-				counter := openFor(b, o)
-				defer counter.Close()
-				return iperf(client, server, tc.args) / 1e6
-			}
-			without, with := Options{Mode: EBPF, NoUDP: true}, Options{Mode: EBPF}
-			measure(with) // warm up
-			for b.Loop() {
-				var off, on []float64
-				for i := range 2 * rounds {
-					if i%2 == 0 {
-						off = append(off, measure(without))
-						on = append(on, measure(with))
-					} else {
-						on = append(on, measure(with))
-						off = append(off, measure(without))
-					}
-				}
-				b.ReportMetric(median(off), "without-Mbit/s")
-				b.ReportMetric(median(on), "with-Mbit/s")
-				b.ReportMetric(median(on)/median(off), "ratio")
-			}
-		})
-	}
-}
-
-// BenchmarkSmallWrite is the processor time of one TCP write of 128 bytes over veth, sent, passed on
-// and read by one thread: without the programs that look at each packet, with programs in their place
-// that do nothing, which is the kernel's own part, and with them. Processor time is steadier than a
-// rate where other work shares the machine.
-func BenchmarkSmallWrite(b *testing.B) {
-	client, server := newWire(b)
-	l := server.listen("tcp4", addrPort(serverIPv4, 0))
-	c := client.dial("tcp4", l.Addr().String())
-	s, err := l.Accept()
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer s.Close()
-	measure := func(o Options) float64 {
-		counter := openFor(b, o)
-		defer counter.Close()
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		const n = 20_000
-		var buffer [128]byte
-		begin := threadTime(b)
-		for range n {
-			if _, err := c.Write(buffer[:]); err != nil {
-				b.Fatal(err)
-			}
-			if _, err := io.ReadFull(s, buffer[:]); err != nil {
-				b.Fatal(err)
-			}
-		}
-		return float64(threadTime(b)-begin) / n
-	}
-	for b.Loop() {
-		var off, empty, on []float64
-		for range 5 * rounds {
-			off = append(off, measure(Options{Mode: EBPF, NoUDP: true}))
-			detach := attachNothing(b)
-			empty = append(empty, measure(Options{Mode: EBPF, NoUDP: true}))
-			detach()
-			on = append(on, measure(Options{Mode: EBPF}))
-		}
-		b.ReportMetric(median(off), "without-ns/write")
-		b.ReportMetric(median(empty), "empty-ns/write")
-		b.ReportMetric(median(on), "with-ns/write")
-		b.ReportMetric(median(off)/median(on), "ratio")
-	}
-}
-
-// BenchmarkPacket takes from the kernel's own statistics how long the programs run for a TCP packet
-// and for a UDP datagram, at each end. What the statistics show for a program that ends at once is
-// mainly the reading of the clock.
-func BenchmarkPacket(b *testing.B) {
-	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer stats.Close()
-	client, server := newWire(b)
-	counter := openFor(b, Options{Mode: EBPF})
-	needUDP(b, counter)
-	programs := []*ebpf.Program{counter.udp.Programs[bpf.UdpProgPacketSent], counter.udp.Programs[bpf.UdpProgPacketReceived]}
-	measure := func(args ...string) float64 {
-		before := statsOf(b, programs)
-		iperf(client, server, args)
-		after := statsOf(b, programs)
-		return float64(after.Runtime-before.Runtime) / float64(after.RunCount-before.RunCount)
-	}
-	for b.Loop() {
-		b.ReportMetric(measure("-l", "128", "-N"), "tcp-ns/packet")
-		b.ReportMetric(measure("-u", "-b", "0", "-l", "128"), "udp-ns/datagram")
-	}
+	return n
 }
 
 // BenchmarkConnection takes from the kernel's own statistics how long the programs run for one
@@ -170,15 +71,34 @@ func BenchmarkConnection(b *testing.B) {
 	}
 	var took, idle, net []float64
 	for b.Loop() {
-		for range rounds {
-			looking := measure(openFor(b, Options{Mode: EBPF}))
-			elsewhere := measure(openIn(b, newNamespace(b), Options{Mode: EBPF, Scope: NetNS}))
-			took, idle, net = append(took, looking), append(idle, elsewhere), append(net, looking-elsewhere)
+		results, err := paired.Turns(rounds, 1,
+			func() (float64, error) { return measure(openFor(b, Options{Mode: EBPF})), nil },
+			func() (float64, error) {
+				return measure(openIn(b, newNamespace(b), Options{Mode: EBPF, Scope: NetNS})), nil
+			},
+		)
+		if err != nil {
+			b.Fatal(err)
 		}
+		took, idle = append(took, results[0]...), append(idle, results[1]...)
 	}
-	b.ReportMetric(median(took), "bpf-ns/conn")
-	b.ReportMetric(median(idle), "clock-ns/conn")
-	b.ReportMetric(median(net), "net-ns/conn")
+	for i := range took {
+		net = append(net, took[i]-idle[i])
+	}
+	b.ReportMetric(paired.Median(took), "bpf-ns/conn")
+	b.ReportMetric(paired.Median(idle), "clock-ns/conn")
+	reportInterval(b, net, "net-ns/conn")
+}
+
+func runtimeOf(b *testing.B, t *trace.Tracer) (sum time.Duration) {
+	for _, name := range trace.StateChanges {
+		s, err := t.Programs[name].Stats()
+		if err != nil {
+			b.Fatal(err)
+		}
+		sum += s.Runtime
+	}
+	return sum
 }
 
 // BenchmarkMemory is the resident memory of a process that counts, beside 50,000 open sockets, and
@@ -225,4 +145,20 @@ func BenchmarkMerge(b *testing.B) {
 			}
 		})
 	}
+}
+
+// slab is the kernel's small objects, in bytes: the whole host's, so what else happens adds to it.
+func slab(b *testing.B) float64 {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "SUnreclaim:"); ok {
+			kib, _ := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+			return kib * 1024
+		}
+	}
+	b.Fatal("no SUnreclaim in /proc/meminfo")
+	return 0
 }

@@ -4,11 +4,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"socktally/flows/trace"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"socktally/flows/trace"
+	"socktally/internal/bench/paired"
 )
 
 // hold makes the namespace have as many open sockets as wanted, in processes of their own.
@@ -126,20 +128,29 @@ func BenchmarkWalk(b *testing.B) {
 					})
 					return took
 				}
-				reference := min(timed(readProcNetTCP), timed(readProcNetTCP), timed(readProcNetTCP))
-				b.ReportMetric(reference/1e6, "procnettcp-ms")
+				walks := []func() (float64, error){func() (float64, error) { return timed(readProcNetTCP), nil }}
 				for i, c := range counters {
 					walk := c.tcp.(*trace.TCP).Walk
-					name := strings.ReplaceAll(walkFallbacks[i].name, " ", "_")
-					changed := timed(walk)
-					idle := min(timed(walk), timed(walk), timed(walk))
-					b.ReportMetric(changed/1e6, name+"-changed-ms")
-					b.ReportMetric(idle/1e6, name+"-idle-ms")
+					b.ReportMetric(timed(walk)/1e6, walkName(i)+"-changed-ms")
+					walks = append(walks, func() (float64, error) { return timed(walk), nil })
+				}
+				results, err := paired.Turns(rounds, 1, walks...)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(paired.Median(results[0])/1e6, "procnettcp-ms")
+				for i := range counters {
+					b.ReportMetric(paired.Median(results[i+1])/1e6, walkName(i)+"-idle-ms")
+					part := paired.Ratio(results[i+1], results[0], 1)
+					b.ReportMetric(part.Low, walkName(i)+"-idle-low-ratio")
+					b.ReportMetric(part.High, walkName(i)+"-idle-high-ratio")
 				}
 			}
 		})
 	}
 }
+
+func walkName(rung int) string { return strings.ReplaceAll(walkFallbacks[rung].name, " ", "_") }
 
 func readProcNetTCP() error {
 	f, err := os.Open("/proc/thread-self/net/tcp")

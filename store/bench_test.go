@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"socktally/internal/bench/paired"
 	"socktally/record"
 	"socktally/store"
 )
@@ -76,26 +77,28 @@ func benchmark(b *testing.B, buckets int) {
 	for b.Loop() {
 		records = aggregate(b, s, noon, noon.Add(time.Duration(buckets+1)*bucket))
 	}
-	own := float64(b.Elapsed()) / float64(b.N)
 	b.StopTimer()
 	b.ReportMetric(float64(records), "records")
 	b.ReportMetric(float64(s.Stats().FileBytes)/float64(records), "file-B/record")
-	b.ReportMetric(own/float64(records), "ns/record")
+	reference(b, func() error {
+		aggregate(b, s, noon, noon.Add(time.Duration(buckets+1)*bucket))
+		return nil
+	}, records)
 	if err := s.Close(); err != nil {
 		b.Fatal(err)
 	}
 	start := time.Now()
 	open(b, store.Options{Path: path})
 	b.ReportMetric(float64(time.Since(start).Microseconds())/1000, "open-ms")
-	reference(b, own/float64(records), min(records, 40*perBucket))
 }
 
 const question = "SELECT client_service, server_service, sum(sent), sum(received), sum(packets), sum(established)," +
 	" sum(rtt), sum(samples) FROM record WHERE bucket >= 0 AND bucket < 9000000000 GROUP BY 1, 2"
 
-// reference has the same question answered from a table with a row for each of so many records: by the
-// sqlite3 command, and in Go. How much longer each record takes there is reported.
-func reference(b *testing.B, ownPerRecord float64, records int) {
+// reference has the same question answered from a table with a row for each of as many records, or fewer: by the
+// sqlite3 command, and in Go, in turns with ours. How much longer each record takes there is reported.
+func reference(b *testing.B, ours func() error, oursRecords int) {
+	records := min(oursRecords, 40*perBucket)
 	path := filepath.Join(b.TempDir(), "rows.db")
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
@@ -133,19 +136,6 @@ func reference(b *testing.B, ownPerRecord float64, records int) {
 		written += len(rows)
 	}
 	must(db.Exec("COMMIT"))
-	ratio := func(name string, run func() error) {
-		best := time.Duration(1 << 62)
-		for range 3 {
-			start := time.Now()
-			if err := run(); err != nil {
-				b.Logf("%s: %v", name, err)
-				return
-			}
-			best = min(best, time.Since(start))
-		}
-		b.ReportMetric(float64(best)/float64(records)/ownPerRecord, name)
-	}
-	ratio("x-sqlite3", func() error { return exec.Command("sqlite3", path, question).Run() })
 	scan := func(query string) func() error {
 		return func() error {
 			rows, err := db.Query(query)
@@ -165,8 +155,38 @@ func reference(b *testing.B, ownPerRecord float64, records int) {
 			return rows.Err()
 		}
 	}
-	ratio("x-go-group", scan(question))
-	ratio("x-go-rows", scan("SELECT client_service, server_service, sent, received, packets, established, rtt, samples FROM record"))
+	names := []string{"x-go-group", "x-go-rows"}
+	ways := []func() (float64, error){
+		paired.Timed(ours), paired.Timed(scan(question)),
+		paired.Timed(scan("SELECT client_service, server_service, sent, received, packets, established, rtt, samples FROM record")),
+	}
+	if _, err := exec.LookPath("sqlite3"); err != nil {
+		b.Logf("x-sqlite3: %v", err)
+	} else {
+		names = append(names, "x-sqlite3")
+		ways = append(ways, paired.Timed(func() error { return exec.Command("sqlite3", path, question).Run() }))
+	}
+	const rounds = 9
+	results, err := paired.Turns(rounds, 1, ways...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i, took := range results {
+		n := records
+		if i == 0 {
+			n = oursRecords
+		}
+		for j := range took {
+			took[j] /= float64(n)
+		}
+	}
+	b.ReportMetric(paired.Median(results[0]), "ns/record")
+	for i, name := range names {
+		ratio := paired.Ratio(results[i+1], results[0], 1)
+		b.ReportMetric(ratio.Mid, name)
+		b.ReportMetric(ratio.Low, "low-"+name)
+		b.ReportMetric(ratio.High, "high-"+name)
+	}
 }
 
 // BenchmarkAdd is an interval's tally of 10,000 records, into the open bucket; the file is not touched.

@@ -1,5 +1,6 @@
-// Command bench measures socktally against references that run in the same minute on the same
-// machine, and prints each result as a ratio. make bench runs it from the top folder.
+// Command bench measures socktally against references that run in turns with it on the same machine, and
+// prints each result as a ratio, with the interval that holds it with 95 %. make bench runs it from the top
+// folder.
 package main
 
 import (
@@ -19,6 +20,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"socktally/internal/bench/paired"
 )
 
 func main() {
@@ -87,31 +90,49 @@ func copyFile(to, from string) error {
 }
 
 // row prints a result, what it is compared with, their ratio and the target.
-func row(what, value, than, reference string, ratio float64, target string) {
-	fmt.Printf("%-34s %12s   %-32s %12s   ratio %5.2f   target %s\n", what, value, than, reference, ratio, target)
+func row(what, value, than, reference, ratio, target string) {
+	fmt.Printf("%-34s %12s   %-32s %12s   ratio %s   target %s\n", what, value, than, reference, ratio, target)
 }
 
-var benchLine = regexp.MustCompile(`(?m)^Benchmark(\w+?)(?:-\d+)?\s+\d+\s+([\d.]+) ns/op`)
+// seed is that of every order and every interval: one run is like another.
+const seed = 1
+
+// compare prints the medians of two ways that took turns, and how many times the second's the first's is.
+func compare(what, than string, value, reference []float64, unit func(float64) string, target string) {
+	r := paired.Ratio(value, reference, seed)
+	row(what, unit(paired.Median(value)), than, unit(paired.Median(reference)), fmt.Sprintf("%.2f [%.2f, %.2f]", r.Mid, r.Low, r.High), target)
+}
+
+var benchLine = regexp.MustCompile(`(?m)^Benchmark\w+(?:-\d+)?\s+\d+\s+([\d.]+) ns/op`)
 
 // reading runs the benchmarks of the collector.
 func reading() error {
-	out, err := exec.Command("go", "test", "-run=^$", "-bench=^Benchmark(Read|BareRead)$", "-benchtime=0.3s", "-count=7", "./collector").CombinedOutput()
+	dir, err := os.MkdirTemp("", "socktally-bench")
 	if err != nil {
-		return fmt.Errorf("benchmark of the collector: %w\n%s", err, out)
+		return err
 	}
-	results := map[string][]float64{}
-	for _, m := range benchLine.FindAllStringSubmatch(string(out), -1) {
-		ns, err := strconv.ParseFloat(m[2], 64)
-		if err != nil {
-			return err
+	defer os.RemoveAll(dir)
+	program := filepath.Join(dir, "collector.test")
+	if out, err := exec.Command("go", "test", "-c", "-o", program, "./collector").CombinedOutput(); err != nil {
+		return fmt.Errorf("build the benchmark of the collector: %w\n%s", err, out)
+	}
+	benchmark := func(name string) func() (float64, error) {
+		return func() (float64, error) {
+			out, err := exec.Command(program, "-test.run=^$", "-test.bench=^"+name+"$", "-test.benchtime=50ms").CombinedOutput()
+			m := benchLine.FindSubmatch(out)
+			if err != nil || m == nil {
+				return 0, fmt.Errorf("benchmark of the collector: %w\n%s", err, out)
+			}
+			return strconv.ParseFloat(string(m[1]), 64)
 		}
-		results[m[1]] = append(results[m[1]], ns)
 	}
-	if len(results["Read"]) == 0 || len(results["BareRead"]) == 0 {
-		return fmt.Errorf("benchmark of the collector: no results in\n%s", out)
+	const rounds = 25
+	results, err := paired.Turns(rounds, seed, benchmark("BenchmarkRead"), benchmark("BenchmarkBareRead"))
+	if err != nil {
+		return err
 	}
-	read, bare := median(results["Read"]), median(results["BareRead"])
-	row("one reading, all files", fmt.Sprintf("%.1f us", read/1000), "bare read of sockstat", fmt.Sprintf("%.1f us", bare/1000), read/bare, "<= 4")
+	compare("one reading, all files", "bare read of sockstat", results[0], results[1],
+		func(ns float64) string { return fmt.Sprintf("%.1f us", ns/1000) }, "<= 4")
 	return nil
 }
 
@@ -149,39 +170,32 @@ func once(binary string, runs int) error {
 	webHost, webPort, _ := net.SplitHostPort(web)
 
 	const own, bash, curl = "socktally once by UDP", "bash, awk and /dev/udp", "bash, awk and curl"
-	ways := []struct {
-		name string
-		run  func() (cost, error)
-	}{
-		{own, func() (cost, error) {
+	names := []string{own, bash, curl}
+	commands := []func() (cost, error){
+		func() (cost, error) {
 			return run([]string{"DD_DOGSTATSD_URL=udp://" + udp, "DD_ENV=bench"}, binary, "once", "--env-file", os.DevNull)
-		}},
-		{bash, func() (cost, error) { return run(nil, "bash", script, "udp", udpHost, udpPort) }},
-		{curl, func() (cost, error) { return run(nil, "bash", script, "curl", webHost, webPort) }},
+		},
+		func() (cost, error) { return run(nil, "bash", script, "udp", udpHost, udpPort) },
+		func() (cost, error) { return run(nil, "bash", script, "curl", webHost, webPort) },
 	}
-	wall, cpu := map[string][]float64{}, map[string][]float64{}
+	wall := make([][]float64, len(names))
+	var ways []func() (float64, error)
+	for i, command := range commands {
+		ways = append(ways, func() (float64, error) {
+			c, err := command()
+			wall[i] = append(wall[i], c.wall)
+			return c.cpu, err
+		})
+	}
 	const warmUp = 5
-	for i := range runs + warmUp {
-		for _, way := range ways {
-			c, err := way.run()
-			if err != nil {
-				return err
-			}
-			if i >= warmUp {
-				wall[way.name] = append(wall[way.name], c.wall)
-				cpu[way.name] = append(cpu[way.name], c.cpu)
-			}
-		}
+	cpu, err := paired.Turns(runs+warmUp, seed, ways...)
+	if err != nil {
+		return err
 	}
 	ms := func(s float64) string { return fmt.Sprintf("%.2f ms", s*1000) }
-	for reference, target := range map[string]string{bash: "none", curl: "<= 0.35"} {
-		for _, kind := range []struct {
-			name  string
-			times map[string][]float64
-		}{{"CPU", cpu}, {"wall", wall}} {
-			a, b := median(kind.times[own]), median(kind.times[reference])
-			row(own+", "+kind.name, ms(a), reference, ms(b), a/b, target)
-		}
+	for i, target := range map[int]string{1: "none", 2: "<= 0.35"} {
+		compare(own+", CPU", names[i], cpu[0][warmUp:], cpu[i][warmUp:], ms, target)
+		compare(own+", wall", names[i], wall[0][warmUp:], wall[i][warmUp:], ms, target)
 	}
 	return nil
 }
@@ -248,7 +262,7 @@ func memory(binary string, idle time.Duration) error {
 	if err != nil {
 		return err
 	}
-	row(what, mb(own), "node_exporter, only sockstat", mb(other), own/other, "<= 8 MB")
+	row(what, mb(own), "node_exporter, only sockstat", mb(other), fmt.Sprintf("%.2f", own/other), "<= 8 MB")
 	return nil
 }
 
@@ -267,7 +281,8 @@ func size(binary string) error {
 	if err != nil {
 		return err
 	}
-	row("binary", mb(float64(own.Size())), "node_exporter's, not static", mb(float64(other.Size())), float64(own.Size())/float64(other.Size()), "<= 15 MB")
+	row("binary", mb(float64(own.Size())), "node_exporter's, not static", mb(float64(other.Size())),
+		fmt.Sprintf("%.2f", float64(own.Size())/float64(other.Size())), "<= 15 MB")
 	return nil
 }
 
@@ -343,9 +358,4 @@ func discardHTTP() (address string, stop func() error, err error) {
 	})}
 	go func() { _ = server.Serve(l) }()
 	return l.Addr().String(), server.Close, nil
-}
-
-func median(all []float64) float64 {
-	s := slices.Sorted(slices.Values(all))
-	return s[len(s)/2]
 }

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"socktally/internal/bench/paired"
+	"socktally/internal/host"
+)
+
+// attached are programs, and their links in the same order.
+type attached struct {
+	programs []*ebpf.Program
+	links    []link.Link
+}
+
+func (a *attached) close() error {
+	var errs []error
+	for _, l := range a.links {
+		errs = append(errs, l.Close())
+	}
+	for _, p := range a.programs {
+		errs = append(errs, io.Closer(p).Close())
+	}
+	return errors.Join(errs...)
+}
+
+// emptyWay stands where socktally's programs stand, and does nothing: what it costs is the kernel's own way there.
+func emptyWay() way {
+	return way{name: empty, start: func() (func() error, error) {
+		a, err := attachEmpty()
+		if err != nil {
+			return nil, err
+		}
+		return a.close, nil
+	}}
+}
+
+// attachEmpty attaches programs that do nothing. The first is the one for packets that are sent.
+func attachEmpty() (*attached, error) {
+	a := &attached{}
+	for _, where := range []ebpf.AttachType{ebpf.AttachCGroupInetEgress, ebpf.AttachCGroupInetIngress, ebpf.AttachCGroupInetSockCreate} {
+		kind := ebpf.CGroupSKB
+		if where == ebpf.AttachCGroupInetSockCreate {
+			kind = ebpf.CGroupSock
+		}
+		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: kind, AttachType: where, License: "GPL", Instructions: nothing(1)})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("load an empty program: %w", err), a.close())
+		}
+		a.programs = append(a.programs, p)
+		l, err := link.AttachCgroup(link.CgroupOptions{Path: host.Reader{}.Cgroup2(), Attach: where, Program: p})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("attach an empty program to %v: %w", where, err), a.close())
+		}
+		a.links = append(a.links, l)
+	}
+	for range 3 { // as many as socktally has there
+		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+			Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "inet_sock_set_state", License: "GPL", Instructions: nothing(0),
+		})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("load an empty program: %w", err), a.close())
+		}
+		a.programs = append(a.programs, p)
+		l, err := link.AttachTracing(link.TracingOptions{Program: p})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("attach an empty program to inet_sock_set_state: %w", err), a.close())
+		}
+		a.links = append(a.links, l)
+	}
+	return a, nil
+}
+
+func nothing(result int32) asm.Instructions {
+	return asm.Instructions{asm.Mov.Imm(asm.R0, result), asm.Return()}
+}
+
+// spinWay is empty, but for a program at each packet that is sent: it spins, for so long that an operation takes a
+// known part more than without.
+func spinWay(part float64) way {
+	var a *attached
+	return way{
+		name: spin,
+		start: func() (func() error, error) {
+			var err error
+			if a, err = attachEmpty(); err != nil {
+				return nil, err
+			}
+			return a.close, nil
+		},
+		prepare: func(b *bench) error {
+			if b.spinning == nil {
+				if err := b.calibrateSpin(part); err != nil {
+					return fmt.Errorf("find out how long to spin for %s: %w", b.name, err)
+				}
+			}
+			return a.links[0].Update(b.spinning)
+		},
+	}
+}
+
+// turns is a program that goes round a loop so many times.
+func turns(n int) (*ebpf.Program, error) {
+	return ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.CGroupSKB, AttachType: ebpf.AttachCGroupInetEgress, License: "GPL",
+		Instructions: asm.Instructions{
+			asm.Mov.Imm(asm.R1, int32(n)),
+			asm.Mov.Imm(asm.R0, 7),
+			asm.Mul.Imm(asm.R0, 13).WithSymbol("turn"),
+			asm.Sub.Imm(asm.R1, 1),
+			asm.JNE.Imm(asm.R1, 0, "turn"),
+			asm.Mov.Imm(asm.R0, 1),
+			asm.Return(),
+		},
+	})
+}
+
+// calibrateSpin makes the program that takes a part of the time that an operation takes with empty programs, which
+// are attached: from how many packets an operation sends and how long a turn of the loop takes.
+func (b *bench) calibrateSpin(part float64) error {
+	var took []float64
+	for range 3 {
+		m, err := b.round()
+		if err != nil {
+			return err
+		}
+		took = append(took, m[cpuTime])
+	}
+	operation := paired.Median(took)
+	packets, err := b.packets()
+	if err != nil {
+		return err
+	}
+	turn, err := turnTime()
+	if err != nil {
+		return err
+	}
+	n := max(1, int(part*operation/packets/turn+0.5))
+	if b.spinning, err = turns(n); err != nil {
+		return fmt.Errorf("load a program of %d turns: %w", n, err)
+	}
+	b.expected = float64(n) * turn * packets / operation
+	return nil
+}
+
+// turnTime is how many nanoseconds a turn takes, the start of a program taken off.
+func turnTime() (float64, error) {
+	var took [2]time.Duration
+	const few, many = 1, 10_001
+	for i, n := range []int{few, many} {
+		p, err := turns(n)
+		if err != nil {
+			return 0, err
+		}
+		defer p.Close()
+		_, took[i], err = p.Benchmark(make([]byte, 64), 2000, nil)
+		if err != nil {
+			return 0, err
+		}
+	}
+	return float64(took[1]-took[0]) / (many - few), nil
+}
+
+// packets is how many packets an operation sends.
+func (b *bench) packets() (float64, error) {
+	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	if err != nil {
+		return 0, err
+	}
+	defer stats.Close()
+	a, err := attachEmpty()
+	if err != nil {
+		return 0, err
+	}
+	defer a.close()
+	done, err := b.runOnce(b.ops)
+	if err != nil {
+		return 0, err
+	}
+	s, err := a.programs[0].Stats()
+	if err != nil {
+		return 0, err
+	}
+	if s.RunCount == 0 {
+		return 0, errors.New("it sends no packet")
+	}
+	return float64(s.RunCount) / done, nil
+}

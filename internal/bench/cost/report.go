@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"socktally/internal/bench/paired"
+)
+
+// A comparison is of a way with the one that it is held against.
+type comparison struct{ way, reference string }
+
+// comparisons are of each way with off, and besides of those with another reference.
+func comparisons(ways []way) (all []comparison) {
+	has := func(name string) bool { return slices.ContainsFunc(ways, func(w way) bool { return w.name == name }) }
+	for _, w := range ways {
+		if w.name != off && w.name != spin {
+			all = append(all, comparison{w.name, off})
+		}
+	}
+	for _, c := range []comparison{{spin, empty}, {on, before}} {
+		if has(c.way) && has(c.reference) {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// compare is how much more of what was measured a way takes.
+func (b *bench) compare(what string, c comparison, seed uint64) paired.Interval {
+	return paired.Bootstrap(paired.Relative(b.results[what][c.way], b.results[what][c.reference]), seed)
+}
+
+func (b *bench) print(ways []way, width float64, seed uint64) {
+	fmt.Printf("\n%s: %s\n", b.name, b.what)
+	for _, what := range []string{cpuTime, half, slowest} {
+		results, ok := b.results[what]
+		if !ok {
+			continue
+		}
+		fmt.Printf("  %s, off: %s\n", what, nanoseconds(paired.Median(results[off])))
+		for _, c := range comparisons(ways) {
+			interval := b.compare(what, c, seed)
+			name := c.way
+			if c.reference != off {
+				name += " over " + c.reference
+			}
+			fmt.Printf("    %-16s %s  %3d pairs  %s", name, interval.Percent(), interval.Pairs, interval.Verdict(width))
+			if c.way == spin && what == cpuTime {
+				fmt.Printf("; %.2f %% was added", 100*b.expected)
+			}
+			fmt.Println()
+		}
+	}
+}
+
+func nanoseconds(ns float64) string {
+	if ns < 10_000 {
+		return fmt.Sprintf("%.0f ns", ns)
+	}
+	return fmt.Sprintf("%.2f us", ns/1000)
+}
