@@ -1,5 +1,5 @@
-// Command bench measures socktally against references that run in the same minute on the same
-// machine, and prints each result as a ratio. make bench runs it from the top folder.
+// Command bench measures socktally and reference programs in the same run on the same machine, and prints the ratios. make
+// bench runs it in the top folder.
 package main
 
 import (
@@ -52,9 +52,9 @@ func main() {
 	}
 }
 
-// install copies the binary as dpkg does, 32 KiB at a time. How a file was written decides how large the
-// pieces are that the page cache has of it: in those of the linker, which are single pages, the same program
-// starts a third slower, and in those of one large write it has twice the resident memory.
+// install copies the binary in the same way as dpkg does, 32 KiB at a time. The size of each write decides the size of the
+// folios in the page cache. The linker writes single pages: then the program starts a third slower. With one large write, it
+// has twice the resident memory.
 func install(binary string) (path string, remove func(), err error) {
 	dir, err := os.MkdirTemp("", "socktally-bench-")
 	if err != nil {
@@ -86,7 +86,7 @@ func copyFile(to, from string) error {
 	return f.Close()
 }
 
-// row prints a result, what it is compared with, their ratio and the target.
+// row prints a result, its reference, their ratio and the target.
 func row(what, value, than, reference string, ratio float64, target string) {
 	fmt.Printf("%-34s %12s   %-32s %12s   ratio %5.2f   target %s\n", what, value, than, reference, ratio, target)
 }
@@ -115,7 +115,7 @@ func reading() error {
 	return nil
 }
 
-// cost is what one run of a command took.
+// cost is the time of one run of a command.
 type cost struct{ wall, cpu float64 } // seconds
 
 func run(env []string, name string, args ...string) (cost, error) {
@@ -128,11 +128,11 @@ func run(env []string, name string, args ...string) (cost, error) {
 		return cost{}, fmt.Errorf("%s: %w: %s", filepath.Base(name), err, said.Bytes())
 	}
 	wall := time.Since(began)
-	// The children of a shell are part of its own times once it has waited for them.
+	// The times of a shell include its children, because it waits for them.
 	return cost{wall.Seconds(), (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()}, nil
 }
 
-// once compares socktally once with the shell script, run in turns.
+// once compares socktally once with the shell script. They run alternately.
 func once(binary string, runs int) error {
 	udp, closeUDP, err := discardUDP()
 	if err != nil {
@@ -186,7 +186,7 @@ func once(binary string, runs int) error {
 	return nil
 }
 
-// memory compares the daemon with node_exporter, both left alone but for a reading each 15 s.
+// memory compares the daemon with node_exporter. Both are idle, except for a reading every 15 s.
 func memory(binary string, idle time.Duration) error {
 	udp, closeUDP, err := discardUDP()
 	if err != nil {
@@ -302,7 +302,7 @@ func resident(pid int) (float64, error) {
 	return 0, fmt.Errorf("process %d has no VmRSS: it has ended", pid)
 }
 
-// scrape reads the exporter's metrics, which it may not serve yet.
+// scrape reads the metrics of the exporter. It tries again, because the exporter may still be starting.
 func scrape(address string) error {
 	for tries := 0; ; tries++ {
 		resp, err := http.Get("http://" + address + "/metrics")
