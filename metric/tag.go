@@ -91,8 +91,8 @@ func AllTags(process []string, s Sample) []string {
 	for _, tag := range process {
 		key, _, _ := strings.Cut(tag, ":")
 		hidden := isFlowMetric(s.Name) && (key == "service" || key == "version")
-		if !hidden && !slices.ContainsFunc(s.Tags, func(own string) bool {
-			return strings.HasPrefix(own, key) && (len(own) == len(key) || own[len(key)] == ':')
+		if !hidden && !slices.ContainsFunc(s.Tags, func(sampleTag string) bool {
+			return strings.HasPrefix(sampleTag, key) && (len(sampleTag) == len(key) || sampleTag[len(key)] == ':')
 		}) {
 			all = append(all, tag)
 		}

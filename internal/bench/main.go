@@ -235,39 +235,39 @@ func memory(binary string, idle time.Duration) error {
 		}
 		break
 	}
-	own, err := resident(daemon)
+	socktally, err := resident(daemon)
 	if err != nil {
 		return err
 	}
 	what := fmt.Sprintf("daemon, resident after %v", idle)
 	if peer == "" {
-		fmt.Printf("%-34s %12s   target <= 8 MB\n", what, mb(own))
+		fmt.Printf("%-34s %12s   target <= 8 MB\n", what, mb(socktally))
 		return nil
 	}
 	other, err := resident(exporter)
 	if err != nil {
 		return err
 	}
-	row(what, mb(own), "node_exporter, only sockstat", mb(other), own/other, "<= 8 MB")
+	row(what, mb(socktally), "node_exporter, only sockstat", mb(other), socktally/other, "<= 8 MB")
 	return nil
 }
 
 // size compares the binary with node_exporter's.
 func size(binary string) error {
-	own, err := os.Stat(binary)
+	socktally, err := os.Stat(binary)
 	if err != nil {
 		return err
 	}
 	peer, err := exec.LookPath("prometheus-node-exporter")
 	if err != nil {
-		fmt.Printf("%-34s %12s   target <= 15 MB\n", "binary", mb(float64(own.Size())))
+		fmt.Printf("%-34s %12s   target <= 15 MB\n", "binary", mb(float64(socktally.Size())))
 		return nil
 	}
 	other, err := os.Stat(peer)
 	if err != nil {
 		return err
 	}
-	row("binary", mb(float64(own.Size())), "node_exporter's, not static", mb(float64(other.Size())), float64(own.Size())/float64(other.Size()), "<= 15 MB")
+	row("binary", mb(float64(socktally.Size())), "node_exporter's, not static", mb(float64(other.Size())), float64(socktally.Size())/float64(other.Size()), "<= 15 MB")
 	return nil
 }
 
