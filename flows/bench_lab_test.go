@@ -103,7 +103,7 @@ func compare(b *testing.B, ns *namespace, device, unit string, measure func() fl
 	}
 }
 
-// attachNothing attaches programs that do nothing where those for UDP attach.
+// attachNothing attaches a program that does nothing where those for UDP go.
 func attachNothing(b *testing.B) (detach func()) {
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type: ebpf.CGroupSKB, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()},
@@ -230,7 +230,7 @@ func runtimeOf(b *testing.B, t *trace.Tracer) (sum time.Duration) {
 	return sum
 }
 
-// slab is the kernel's memory for small objects on the whole host, in bytes. Other activity changes it too.
+// slab is the kernel's small objects, in bytes: the whole host's, so what else happens adds to it.
 func slab(b *testing.B) float64 {
 	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {

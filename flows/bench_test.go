@@ -78,9 +78,10 @@ func BenchmarkPacketPrograms(b *testing.B) {
 	}
 }
 
-// BenchmarkSmallWrite is the processor time of one TCP write of 128 bytes over veth. One thread sends and reads it. It is
-// measured without the programs that run for each packet, with programs in their place that do nothing (this is the
-// kernel's part), and with the real programs. Processor time depends less on other load than a rate does.
+// BenchmarkSmallWrite is the processor time of one TCP write of 128 bytes over veth, sent, passed on
+// and read by one thread: without the programs that look at each packet, with programs in their place
+// that do nothing, which is the kernel's own part, and with them. Processor time is steadier than a
+// rate where other work shares the machine.
 func BenchmarkSmallWrite(b *testing.B) {
 	client, server := newWire(b)
 	l := server.listen("tcp4", addrPort(serverIPv4, 0))
@@ -124,8 +125,9 @@ func BenchmarkSmallWrite(b *testing.B) {
 	}
 }
 
-// BenchmarkPacket reports how long the programs run for a TCP packet and for a UDP datagram, at each end, by the kernel's
-// statistics. For a program that ends at once, this is mainly the time that the kernel needs to read the clock.
+// BenchmarkPacket takes from the kernel's own statistics how long the programs run for a TCP packet
+// and for a UDP datagram, at each end. What the statistics show for a program that ends at once is
+// mainly the reading of the clock.
 func BenchmarkPacket(b *testing.B) {
 	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
 	if err != nil {
@@ -148,9 +150,10 @@ func BenchmarkPacket(b *testing.B) {
 	}
 }
 
-// BenchmarkConnection reports how long the programs run for one connection that is opened and closed, with both ends on
-// this host, by the kernel's statistics. Most runs end at once: for these, the statistics show mainly the time to read the
-// clock. A second Counter, for another namespace, measures that time.
+// BenchmarkConnection takes from the kernel's own statistics how long the programs run for one
+// connection that is opened and closed, both its ends on this host. Most of their runs end at once,
+// and for those the statistics show little but the reading of the clock: a second Counter that looks
+// at another namespace says how much that is.
 func BenchmarkConnection(b *testing.B) {
 	ns := churnNamespace(b)
 	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
@@ -178,8 +181,8 @@ func BenchmarkConnection(b *testing.B) {
 	b.ReportMetric(median(net), "net-ns/conn")
 }
 
-// BenchmarkMemory is the memory for counting 50,000 open sockets: the resident memory of the process, its maps in the
-// kernel, and the kernel's slab memory for each socket.
+// BenchmarkMemory is the resident memory of a process that counts, beside 50,000 open sockets, and
+// what it makes the kernel hold: its maps, and slab memory for each of the sockets.
 func BenchmarkMemory(b *testing.B) {
 	const sockets = 50_000
 	ns := newNamespace(b)

@@ -17,13 +17,13 @@ import (
 	"time"
 )
 
-// cold measures the first build of a new user: all modules are downloaded, nothing is compiled. It compares it with the
-// compilation of Go's standard library.
+// cold compares what a new user waits for first, with all modules fetched and nothing compiled, with the
+// compilation of Go's own library.
 func cold() error {
 	if out, err := exec.Command("go", "mod", "download").CombinedOutput(); err != nil {
 		return fmt.Errorf("go mod download: %w\n%s", err, out)
 	}
-	socktally, memory, err := withEmptyCache("run", ".", "version")
+	own, memory, err := withEmptyCache("run", ".", "version")
 	if err != nil {
 		return err
 	}
@@ -31,13 +31,13 @@ func cold() error {
 	if err != nil {
 		return err
 	}
-	row("cold go run . version", fmt.Sprintf("%.0f s", socktally), "cold go build std", fmt.Sprintf("%.0f s", std), socktally/std, "<= 55 s")
+	row("cold go run . version", fmt.Sprintf("%.0f s", own), "cold go build std", fmt.Sprintf("%.0f s", std), own/std, "<= 55 s")
 	fmt.Printf("%-34s %12s   target <= 1 GB\n", "its largest process, resident", mb(memory))
 	return nil
 }
 
-// withEmptyCache runs the go command with an empty cache. It returns the time in seconds, and the resident memory in bytes
-// of the largest of its processes.
+// withEmptyCache runs the go command, and returns how long that took and the most that one of its
+// processes had resident, in bytes.
 func withEmptyCache(args ...string) (seconds, resident float64, err error) {
 	cache, err := os.MkdirTemp("", "socktally-bench-")
 	if err != nil {
@@ -53,7 +53,7 @@ func withEmptyCache(args ...string) (seconds, resident float64, err error) {
 		return 0, 0, fmt.Errorf("go %v: %w\n%s", args, err, said.Bytes())
 	}
 	seconds = time.Since(began).Seconds()
-	// Maxrss is that of the largest process, among the command and its children.
+	// That of the process with the most, among the command and those that it waited for.
 	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	if !ok {
 		return 0, 0, errors.New("the system does not tell the memory of a process that has ended")
@@ -61,8 +61,8 @@ func withEmptyCache(args ...string) (seconds, resident float64, err error) {
 	return seconds, float64(usage.Maxrss) * 1024, nil
 }
 
-// modules prints how much of the binary belongs to each module. The symbols of code and constants have the names of packages.
-// The rest, the tables of the runtime, is divided in the same ratio.
+// modules prints how much of the binary is of each module: what the linker names after its packages, code
+// and constants, and of the rest, the tables of the runtime, the same share.
 func modules(binary string) error {
 	dir, err := os.MkdirTemp("", "socktally-bench-")
 	if err != nil {
@@ -75,7 +75,7 @@ func modules(binary string) error {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%v: %w\n%s", build.Args, err, out)
 	}
-	file, err := os.Stat(binary) // the new build has a symbol table, so it is larger
+	file, err := os.Stat(binary) // the other has names in it
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func modules(binary string) error {
 		if err != nil {
 			return err
 		}
-		if module := owner[symbolPackage(fields[3])]; module != "" && n < 1<<24 { // larger ones are arrays of zeros, which are not in the file
+		if module := owner[symbolPackage(fields[3])]; module != "" && n < 1<<24 { // no array of zeros
 			sizes[module] += n
 			named += n
 		}
@@ -108,7 +108,7 @@ func modules(binary string) error {
 	return nil
 }
 
-// packageModules maps each package of the binary to its module, and packages of the standard library to "std".
+// packageModules maps each package of the binary to its module; "std" is that of Go's own.
 func packageModules() (map[string]string, error) {
 	out, err := exec.Command("go", "list", "-deps", "-json=ImportPath,Module", ".").Output()
 	if err != nil {
@@ -134,7 +134,7 @@ func packageModules() (map[string]string, error) {
 	}
 }
 
-// symbolPackage returns the package of a symbol such as "net/http.(*Client).Do" or "type:..eq.net/url.URL".
+// symbolPackage takes the package out of a symbol such as "net/http.(*Client).Do" or "type:..eq.net/url.URL".
 func symbolPackage(name string) string {
 	if i := strings.IndexByte(name, '['); i > 0 {
 		name = name[:i] // the arguments of a generic function

@@ -1,5 +1,5 @@
-// Command bench measures socktally and reference programs in the same run on the same machine, and prints the ratios. make
-// bench runs it in the top folder.
+// Command bench measures socktally against references that run in the same minute on the same
+// machine, and prints each result as a ratio. make bench runs it from the top folder.
 package main
 
 import (
@@ -52,9 +52,9 @@ func main() {
 	}
 }
 
-// install copies the binary in the same way as dpkg does, 32 KiB at a time. The size of each write decides the size of the
-// folios in the page cache. The linker writes single pages: then the program starts a third slower. With one large write, it
-// has twice the resident memory.
+// install copies the binary as dpkg does, 32 KiB at a time. How a file was written decides how large the
+// pieces are that the page cache has of it: in those of the linker, which are single pages, the same program
+// starts a third slower, and in those of one large write it has twice the resident memory.
 func install(binary string) (path string, remove func(), err error) {
 	dir, err := os.MkdirTemp("", "socktally-bench-")
 	if err != nil {
@@ -86,7 +86,7 @@ func copyFile(to, from string) error {
 	return f.Close()
 }
 
-// row prints a result, its reference, their ratio and the target.
+// row prints a result, what it is compared with, their ratio and the target.
 func row(what, value, than, reference string, ratio float64, target string) {
 	fmt.Printf("%-34s %12s   %-32s %12s   ratio %5.2f   target %s\n", what, value, than, reference, ratio, target)
 }
@@ -115,7 +115,7 @@ func reading() error {
 	return nil
 }
 
-// cost is the time of one run of a command.
+// cost is what one run of a command took.
 type cost struct{ wall, cpu float64 } // seconds
 
 func run(env []string, name string, args ...string) (cost, error) {
@@ -128,11 +128,11 @@ func run(env []string, name string, args ...string) (cost, error) {
 		return cost{}, fmt.Errorf("%s: %w: %s", filepath.Base(name), err, said.Bytes())
 	}
 	wall := time.Since(began)
-	// The times of a shell include its children, because it waits for them.
+	// The children of a shell are part of its own times once it has waited for them.
 	return cost{wall.Seconds(), (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()}, nil
 }
 
-// once compares socktally once with the shell script. They run alternately.
+// once compares socktally once with the shell script, run in turns.
 func once(binary string, runs int) error {
 	udp, closeUDP, err := discardUDP()
 	if err != nil {
@@ -186,7 +186,7 @@ func once(binary string, runs int) error {
 	return nil
 }
 
-// memory compares the daemon with node_exporter. Both are idle, except for a reading every 15 s.
+// memory compares the daemon with node_exporter, both left alone but for a reading each 15 s.
 func memory(binary string, idle time.Duration) error {
 	udp, closeUDP, err := discardUDP()
 	if err != nil {
@@ -235,39 +235,39 @@ func memory(binary string, idle time.Duration) error {
 		}
 		break
 	}
-	socktally, err := resident(daemon)
+	own, err := resident(daemon)
 	if err != nil {
 		return err
 	}
 	what := fmt.Sprintf("daemon, resident after %v", idle)
 	if peer == "" {
-		fmt.Printf("%-34s %12s   target <= 8 MB\n", what, mb(socktally))
+		fmt.Printf("%-34s %12s   target <= 8 MB\n", what, mb(own))
 		return nil
 	}
 	other, err := resident(exporter)
 	if err != nil {
 		return err
 	}
-	row(what, mb(socktally), "node_exporter, only sockstat", mb(other), socktally/other, "<= 8 MB")
+	row(what, mb(own), "node_exporter, only sockstat", mb(other), own/other, "<= 8 MB")
 	return nil
 }
 
 // size compares the binary with node_exporter's.
 func size(binary string) error {
-	socktally, err := os.Stat(binary)
+	own, err := os.Stat(binary)
 	if err != nil {
 		return err
 	}
 	peer, err := exec.LookPath("prometheus-node-exporter")
 	if err != nil {
-		fmt.Printf("%-34s %12s   target <= 15 MB\n", "binary", mb(float64(socktally.Size())))
+		fmt.Printf("%-34s %12s   target <= 15 MB\n", "binary", mb(float64(own.Size())))
 		return nil
 	}
 	other, err := os.Stat(peer)
 	if err != nil {
 		return err
 	}
-	row("binary", mb(float64(socktally.Size())), "node_exporter's, not static", mb(float64(other.Size())), float64(socktally.Size())/float64(other.Size()), "<= 15 MB")
+	row("binary", mb(float64(own.Size())), "node_exporter's, not static", mb(float64(other.Size())), float64(own.Size())/float64(other.Size()), "<= 15 MB")
 	return nil
 }
 
@@ -302,7 +302,7 @@ func resident(pid int) (float64, error) {
 	return 0, fmt.Errorf("process %d has no VmRSS: it has ended", pid)
 }
 
-// scrape reads the metrics of the exporter. It tries again, because the exporter may still be starting.
+// scrape reads the exporter's metrics, which it may not serve yet.
 func scrape(address string) error {
 	for tries := 0; ; tries++ {
 		resp, err := http.Get("http://" + address + "/metrics")
