@@ -21,7 +21,7 @@ func TestSharedTypesHaveNoHoles(t *testing.T) {
 		{"handshake", FlowsHandshake{}, unsafe.Sizeof(FlowsHandshake{})},
 		{"visit", FlowsVisit{}, unsafe.Sizeof(FlowsVisit{})},
 		{"tuple", UdpTuple{}, unsafe.Sizeof(UdpTuple{})},
-		{"conversation", UdpConntrackEntry{}, unsafe.Sizeof(UdpConntrackEntry{})},
+		{"conntrack entry", UdpConntrackEntry{}, unsafe.Sizeof(UdpConntrackEntry{})},
 		{"udp_socket", UdpUdpSocket{}, unsafe.Sizeof(UdpUdpSocket{})},
 		{"dns_packet", UdpDnsPacket{}, unsafe.Sizeof(UdpDnsPacket{})},
 	} {

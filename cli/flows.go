@@ -102,9 +102,9 @@ func (o *flowsOptions) run(stdout, stderr io.Writer, live bool) error {
 		defer logLosses(log, counter)
 	}
 	if o.dns {
-		return show(ctx, listing[record.DNS]{"DNS questions", counter, dnsTable, counter.TallyDNS, (*record.DNS).CleanNames, moreDNS}, o, stdout, live)
+		return show(ctx, listing[record.DNS]{"DNS questions", counter, dnsTable, counter.TallyDNS, (*record.DNS).CleanNames, compareDNS}, o, stdout, live)
 	}
-	return show(ctx, listing[record.Flow]{"flows", counter, flowTable, counter.Tally, (*record.Flow).CleanNames, moreFlow}, o, stdout, live)
+	return show(ctx, listing[record.Flow]{"flows", counter, flowTable, counter.Tally, (*record.Flow).CleanNames, compareFlows}, o, stdout, live)
 }
 
 // listing is what one command shows: the rows of an interval, their order and their table.
@@ -114,7 +114,7 @@ type listing[T any] struct {
 	table   table[T]
 	count   func(context.Context) ([]T, error)
 	clean   func(*T)
-	order   func(a, b T) int
+	compare func(a, b T) int
 }
 
 // tally returns the sorted rows of an interval, with valid names.
@@ -123,7 +123,7 @@ func (v listing[T]) tally(ctx context.Context) ([]T, error) {
 	for i := range rows {
 		v.clean(&rows[i])
 	}
-	slices.SortFunc(rows, v.order)
+	slices.SortFunc(rows, v.compare)
 	return rows, err
 }
 
@@ -187,8 +187,8 @@ func logLosses(log *slog.Logger, counter *flows.Counter) {
 	}
 }
 
-// moreFlow sorts flows by bytes, the most first.
-func moreFlow(a, b record.Flow) int {
+// compareFlows orders flows by bytes, the most first.
+func compareFlows(a, b record.Flow) int {
 	return cmp.Or(
 		cmp.Compare(b.BytesSentByClient+b.BytesSentByServer, a.BytesSentByClient+a.BytesSentByServer),
 		cmp.Compare(b.Established+b.Closed, a.Established+a.Closed),
@@ -199,8 +199,8 @@ func moreFlow(a, b record.Flow) int {
 	)
 }
 
-// moreDNS sorts DNS questions by requests, the most first.
-func moreDNS(a, b record.DNS) int {
+// compareDNS orders DNS questions by requests, the most first.
+func compareDNS(a, b record.DNS) int {
 	return cmp.Or(
 		cmp.Compare(b.Requests, a.Requests),
 		cmp.Compare(b.Timeouts, a.Timeouts),

@@ -86,7 +86,7 @@ func TestFlowTableFitsTheWidth(t *testing.T) {
 // TestTallyHasValidNames has a process with invalid names, also in its environment.
 func TestTallyHasValidNames(t *testing.T) {
 	const bad, want = "c\n|#,\x01\xff\x1b[2J", "c\uFFFD|#,\uFFFD[2J"
-	v := listing[record.Flow]{clean: (*record.Flow).CleanNames, order: moreFlow, count: func(context.Context) ([]record.Flow, error) {
+	v := listing[record.Flow]{clean: (*record.Flow).CleanNames, compare: compareFlows, count: func(context.Context) ([]record.Flow, error) {
 		return []record.Flow{{Protocol: "tcp", Client: record.Endpoint{Owner: record.Owner{Process: bad, Service: bad}}, ServerDomain: "db.invalid"}}, nil
 	}}
 	rows, err := v.tally(t.Context())

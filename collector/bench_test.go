@@ -22,7 +22,7 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// BenchmarkBareRead is what BenchmarkRead is compared with: one file, read and thrown away.
+// BenchmarkBareRead reads one file and does nothing with it. BenchmarkRead is compared with that.
 func BenchmarkBareRead(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {

@@ -1,9 +1,9 @@
-// Package collector reads the kernel's socket counters and the limits that give them a meaning.
+// Package collector reads the kernel's socket counters and their limits.
 //
-// Each file of the kernel is one source, and what is read of it is named in the metric catalogue: a new file is a
-// function that reads it, a line in sources, and the catalogue's lines. The path through self is used because
-// systemd's ProcSubset=pid hides /proc/net. The kernel prints some counters for the whole kernel and others for the
-// reader's network namespace; the scope of each is in the catalogue.
+// Each file of the kernel is one source. Its metrics are in the metric catalogue. A new file needs a function that reads it,
+// a line in sources, and lines in the catalogue. Files are read through /proc/self, because systemd's ProcSubset=pid hides
+// /proc/net. Some counters are for the whole kernel, others for the reader's network namespace: the catalogue has the
+// scope of each.
 package collector
 
 import (
@@ -21,17 +21,17 @@ import (
 // source is one file of the kernel.
 type source struct {
 	file string // below the proc file system
-	// read adds the samples of the file to the reading. Its error says what was read; that the file is not there
-	// is one that counts only where required.
+	// read adds the samples of the file to the reading. The error names the file. It is ignored if the file does not
+	// exist and is not required.
 	read     func(r *reading, path string) error
 	required bool
 }
 
-// sources are read in this order: a limit after what it bounds.
+// sources returns the sources in the order in which they are read. A limit comes after the counter that it limits.
 func sources() []source {
 	return []source{
 		{"self/net/sockstat", sockstat, true},
-		{"self/net/sockstat6", sockstat6, false}, // a kernel with IPv6 off has none
+		{"self/net/sockstat6", sockstat6, false}, // missing if IPv6 is off
 		{"sys/net/ipv4/tcp_mem", sysctl(3, tcpMem), false},
 		{"sys/net/ipv4/tcp_max_orphans", sysctl(1, tcpMaxOrphans), false},
 		{"sys/net/ipv4/tcp_max_tw_buckets", sysctl(1, tcpMaxTWBuckets), false},
@@ -40,7 +40,7 @@ func sources() []source {
 	}
 }
 
-// Collector takes readings. It holds no open file and is safe for concurrent use.
+// Collector takes readings. It keeps no file open and is safe for concurrent use.
 type Collector struct {
 	root    string
 	self    procfs.FS
@@ -49,9 +49,8 @@ type Collector struct {
 	sources []source
 }
 
-// New returns a Collector over the proc file system mounted at procRoot, "/proc" outside of tests.
-// With scope metric.NetNS the readings leave out what is counted for the whole kernel. It is an
-// error if procRoot is not a proc file system.
+// New returns a Collector for the proc file system at procRoot, which is "/proc" except in tests. With the scope
+// metric.NetNS, readings do not have the counters for the whole kernel. It fails if procRoot is not a proc file system.
 func New(procRoot string, scope metric.Scope) (*Collector, error) {
 	self, err := procfs.NewFS(filepath.Join(procRoot, "self"))
 	if err != nil {
@@ -60,9 +59,9 @@ func New(procRoot string, scope metric.Scope) (*Collector, error) {
 	return &Collector{root: procRoot, self: self, scope: scope, pageKiB: float64(os.Getpagesize()) / 1024, sources: sources()}, nil
 }
 
-// Read takes one reading and stamps its samples with now. A file, a line or a field that the
-// kernel does not have makes no sample. A file that cannot be read or understood is an error that
-// names it; the samples of all other files are returned beside the error.
+// Read takes one reading. The samples have the time now. There is no sample for a file, a line or a field that the kernel
+// does not have. If a file cannot be read or parsed, the error names it, and the samples of all other files are returned
+// together with the error.
 func (c *Collector) Read(now time.Time) ([]metric.Sample, error) {
 	r := reading{self: c.self, scope: c.scope, now: now, pageKiB: c.pageKiB, samples: make([]metric.Sample, 0, 32)}
 	var errs []error
@@ -75,20 +74,20 @@ func (c *Collector) Read(now time.Time) ([]metric.Sample, error) {
 	return r.samples, errors.Join(append(errs, r.faults...)...)
 }
 
-// reading gathers the samples of one moment.
+// reading collects the samples of one moment.
 type reading struct {
 	self    procfs.FS
 	scope   metric.Scope
 	now     time.Time
 	pageKiB float64
 	samples []metric.Sample
-	faults  []error // names that the catalogue lacks
-	// tcp and udp are what sockstat says, for the ratios.
+	faults  []error // names that are not in the catalogue
+	// tcp and udp are lines of sockstat, for the ratios.
 	tcp, udp procfs.NetSockstatProtocol
 }
 
-// add appends a gauge, unless it is counted for the whole kernel and only the namespace is asked for. A name that the
-// catalogue lacks is a fault of the program.
+// add appends a gauge. Metrics for the whole kernel are left out with the scope metric.NetNS. It is a fault of the program
+// if the name is not in the catalogue.
 func (r *reading) add(name string, value float64) {
 	d, known := metric.Lookup(name)
 	if !known {
@@ -98,7 +97,8 @@ func (r *reading) add(name string, value float64) {
 	r.addDefined(d, value)
 }
 
-// addIfKnown is add for a name that is made of the kernel's words: a newer one may have others, which are passed over.
+// addIfKnown is add for names that are made from the kernel's names. A newer kernel may have more of them; those are
+// ignored.
 func (r *reading) addIfKnown(name string, value float64) {
 	if d, known := metric.Lookup(name); known {
 		r.addDefined(d, value)
@@ -112,7 +112,7 @@ func (r *reading) addDefined(d metric.Definition, value float64) {
 	r.samples = append(r.samples, metric.Sample{Name: d.Name, Kind: metric.Gauge, Value: value, Time: r.now})
 }
 
-// ratio adds value/limit, where both exist and the limit allows anything at all.
+// ratio adds value/limit, if there is a value and the limit is not 0.
 func (r *reading) ratio(name string, value *int, limit int) {
 	if value != nil && limit > 0 {
 		r.add(name, float64(*value)/float64(limit))

@@ -25,7 +25,7 @@ func read(t *testing.T, tree procTree, scope metric.Scope) (map[string]float64, 
 	return values(t, samples), err
 }
 
-// values returns the value of each sample by name and checks what holds for all samples.
+// values returns the value of each sample by name, and checks what must be true for all samples.
 func values(t *testing.T, samples []metric.Sample) map[string]float64 {
 	t.Helper()
 	got := map[string]float64{}
@@ -47,7 +47,7 @@ func values(t *testing.T, samples []metric.Sample) map[string]float64 {
 	return got
 }
 
-// wholeReading is what newTree reads as.
+// wholeReading is the reading of newTree.
 func wholeReading() map[string]float64 {
 	page := float64(os.Getpagesize()) / 1024
 	return map[string]float64{
@@ -113,8 +113,8 @@ func TestReadWhole(t *testing.T) {
 	}
 }
 
-// TestSources takes away one source at a time: each has a fixture and makes samples, and its absence is an error
-// only where every kernel has it.
+// TestSources removes one source at a time. Each source has a fixture and makes samples. It is an error without the source
+// only if every kernel has it.
 func TestSources(t *testing.T) {
 	for _, source := range sources() {
 		t.Run(source.file, func(t *testing.T) {
@@ -132,7 +132,7 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// TestNameOutsideTheCatalogue adds a source that makes a metric that nobody described.
+// TestNameOutsideTheCatalogue adds a source with a metric that is not in the catalogue.
 func TestNameOutsideTheCatalogue(t *testing.T) {
 	c, err := New(newTree().write(t), metric.Host)
 	if err != nil {
@@ -165,8 +165,7 @@ func TestReadStampsSamples(t *testing.T) {
 	}
 }
 
-// TestReadWithout covers what a kernel, a container or a unit file may hide: all of it makes fewer
-// samples and no error.
+// TestReadWithout removes what a kernel, a container or a unit file may hide. Then there are fewer samples and no error.
 func TestReadWithout(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -254,8 +253,7 @@ func TestReadWithout(t *testing.T) {
 	}
 }
 
-// TestNetNSReading writes out what a sidecar sends, so that a scope changed in the catalogue by
-// mistake is noticed.
+// TestNetNSReading lists the metrics of a sidecar, so that a wrong scope in the catalogue is noticed.
 func TestNetNSReading(t *testing.T) {
 	got, err := read(t, newTree().without(sockstat6File), metric.NetNS)
 	if err != nil {
@@ -271,7 +269,7 @@ func TestNetNSReading(t *testing.T) {
 	}
 }
 
-// TestReadThisHost reads the real thing.
+// TestReadThisHost reads the real files of this host.
 func TestReadThisHost(t *testing.T) {
 	c, err := New("/proc", metric.Host)
 	if err != nil {
@@ -316,7 +314,7 @@ func TestReadConcurrently(t *testing.T) {
 	}
 }
 
-// TestReadAllocations bounds what a reading costs: files are read, lines are split, and little more.
+// TestReadAllocations limits the memory allocations of a reading.
 func TestReadAllocations(t *testing.T) {
 	c, err := New(newTree().write(t), metric.Host)
 	if err != nil {

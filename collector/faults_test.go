@@ -14,8 +14,8 @@ import (
 	"socktally/metric"
 )
 
-// TestReadFaults breaks one file at a time: the error names the file and the fault, and everything
-// that the other files give is read all the same.
+// TestReadFaults damages one file at a time. The error names the file and the fault, and the samples of all other files are
+// there.
 func TestReadFaults(t *testing.T) {
 	fromSockstat := func(name string) bool {
 		return !strings.HasSuffix(name, "_limit") && !strings.HasSuffix(name, "_pressure") &&
@@ -63,7 +63,7 @@ func TestReadFaults(t *testing.T) {
 	}
 }
 
-// TestReadFaultsAllAtOnce has three broken files and one error with a line for each.
+// TestReadFaultsAllAtOnce has three damaged files. The error has a line for each.
 func TestReadFaultsAllAtOnce(t *testing.T) {
 	_, err := read(t, newTree().with(sockstatFile, "x").with(sockstat6File, "y").with(portsFile, "z"), metric.Host)
 	if err == nil || strings.Count(err.Error(), "\n") != 2 {
@@ -71,7 +71,7 @@ func TestReadFaultsAllAtOnce(t *testing.T) {
 	}
 }
 
-// TestReadWithoutPermission runs itself as the user nobody where it is root, whom no mode stops.
+// TestReadWithoutPermission runs itself as the user nobody if it is root, because file modes do not stop root.
 func TestReadWithoutPermission(t *testing.T) {
 	const rootVariable = "SOCKTALLY_TEST_PROC_ROOT"
 	if root := os.Getenv(rootVariable); root != "" {
@@ -88,7 +88,7 @@ func TestReadWithoutPermission(t *testing.T) {
 		checkUnreadable(t, root)
 		return
 	}
-	// nobody must reach the tree and this binary, which go test keeps from others.
+	// The user nobody must have access to the tree and to this binary. go test makes them for one user only.
 	open := t.TempDir()
 	self, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
@@ -116,7 +116,7 @@ func TestReadWithoutPermission(t *testing.T) {
 	}
 }
 
-// checkUnreadable reads a tree of which two files cannot be opened.
+// checkUnreadable reads a tree in which two files cannot be opened.
 func checkUnreadable(t *testing.T, root string) {
 	c, err := New(root, metric.Host)
 	if err != nil {

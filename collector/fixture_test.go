@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// procTree is a proc file system as it is in a test: the text of each file by its path.
+// procTree is a proc file system for a test: the text of each file by its path.
 type procTree map[string]string
 
 const (
@@ -19,7 +19,7 @@ const (
 	portsFile     = "sys/net/ipv4/ip_local_port_range"
 )
 
-// newTree returns a tree in which no two values are equal, so that none can be mistaken for another.
+// newTree returns a tree in which all values are different, so that a test notices if two are exchanged.
 func newTree() procTree {
 	return procTree{
 		sockstatFile: "sockets: used 290\n" +

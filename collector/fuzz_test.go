@@ -9,7 +9,7 @@ import (
 	"socktally/metric"
 )
 
-// FuzzRead feeds the text of sockstat, and of a limit, to a reading.
+// FuzzRead takes readings with any text for sockstat and for a limit.
 func FuzzRead(f *testing.F) {
 	whole := newTree()
 	for _, text := range []string{

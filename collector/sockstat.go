@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// sockstat reads /proc/self/net/sockstat, which every kernel has and which names a protocol at least.
+// sockstat reads /proc/self/net/sockstat. Every kernel has this file, with one protocol at least.
 func sockstat(r *reading, path string) error {
 	stat, err := r.self.NetSockstat()
 	if err == nil && len(stat.Protocols) == 0 {
@@ -24,7 +24,7 @@ func sockstat(r *reading, path string) error {
 	return nil
 }
 
-// sockstat6 reads its twin for IPv6.
+// sockstat6 reads the same for IPv6.
 func sockstat6(r *reading, _ string) error {
 	stat, err := r.self.NetSockstat6()
 	if err != nil {
@@ -57,7 +57,7 @@ func (r *reading) protocols(all []procfs.NetSockstatProtocol) {
 	}
 }
 
-// find returns the line of a protocol, or one without any field.
+// find returns the line of a protocol, or an empty line.
 func find(all []procfs.NetSockstatProtocol, protocol string) procfs.NetSockstatProtocol {
 	for _, p := range all {
 		if p.Protocol == protocol {

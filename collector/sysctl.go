@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// The settings that bound the counters, each with the samples that it makes.
+// Each of the following functions makes the samples of one setting, which is the limit of a counter.
 
 func tcpMem(r *reading, v []int) {
 	r.add("sockstat.tcp.mem_pressure", float64(v[1])*r.pageKiB)
@@ -35,7 +35,7 @@ func localPortRange(r *reading, v []int) {
 	r.add("sockstat.ports.range", float64(v[1]-v[0]+1))
 }
 
-// sysctl reads a setting of n numbers and has add make samples of them.
+// sysctl returns a function that reads a setting of n numbers and calls add with them.
 func sysctl(n int, add func(r *reading, v []int)) func(*reading, string) error {
 	return func(r *reading, path string) error {
 		v, err := readSysctl(path, n)
@@ -47,9 +47,8 @@ func sysctl(n int, add func(r *reading, v []int)) func(*reading, string) error {
 	}
 }
 
-// readSysctl returns the numbers of a setting below /proc/sys, of which there are to be n. It opens
-// the file without the os package, which would hand it to the poller at a third of the whole cost:
-// five such files are read each time.
+// readSysctl returns the numbers of a setting below /proc/sys. It fails if there are not exactly n. It does not use package
+// os, which would add the file to the runtime's poller: for five files that is a third of the cost of a reading.
 func readSysctl(path string, n int) ([]int, error) {
 	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package config turns the environment and an env file into checked settings. Every variable is
-// checked at start and all faults are reported at once.
+// Package config makes settings from the environment and an env file. It checks every variable at the start, and reports
+// all faults together.
 package config
 
 import (
@@ -20,16 +20,16 @@ import (
 	"socktally/metric"
 )
 
-// Config is what the environment asks for, checked.
+// Config has the checked settings.
 type Config struct {
 	// Forward names the sinks, each once, in the order given.
 	Forward  []string
 	Schedule Schedule
 	Scope    metric.Scope
 	Flows    Flows
-	// Tags are those of every sample, "key:value", without repetition.
+	// Tags are the tags of every sample, "key:value", each once.
 	Tags []string
-	// Hostname is never empty; HostnameGiven says that it was set by hand.
+	// Hostname is never empty. HostnameGiven says that it is from DD_HOSTNAME.
 	Hostname      string
 	HostnameGiven bool
 	DogStatsD     DogStatsD
@@ -39,22 +39,22 @@ type Config struct {
 	Spool    Spool
 	API      API
 	Log      Log
-	// Warnings are faults that do not stop a start, each one sentence.
+	// Warnings are faults in spite of which the program starts, one sentence each.
 	Warnings []string
 }
 
-// Flows is how flows are counted and what becomes of them.
+// Flows has the settings of flows and their metrics.
 type Flows struct {
 	// Mode is auto, ebpf, sockdiag or off.
 	Mode string
-	// Max is how many flows an interval tells apart.
+	// Max is how many flows an interval may have.
 	Max int
-	// UDP says whether UDP is counted too, and with it DNS at DNSPorts, which is not nil.
+	// UDP says whether UDP is counted too, and with it DNS at DNSPorts. DNSPorts is not nil.
 	UDP      bool
 	DNSPorts []uint16
 	Schedule Schedule
-	// Tags are what the metrics of flows are split by, each once and known to metric.KnownFlowTag;
-	// MaxContexts is how many combinations of them an interval has at most.
+	// Tags are the tags of the metrics of flows, each once and known to metric.KnownFlowTag. MaxCombinations is how many
+	// combinations of them an interval has at most (SOCKTALLY_FLOW_MAX_CONTEXTS).
 	Tags            []string
 	MaxCombinations int
 	// NetworksFile is a file that networks.Load can read, "" for none.
@@ -74,25 +74,25 @@ type HTTP struct {
 	// URL is the base URL of the intake, without a slash at its end.
 	URL    string
 	APIKey Secret
-	// Proxy is what HTTPS_PROXY says, "" for none. It may hold a password. net/http reads that variable of its own
-	// process by itself; this is for who looks at the settings of another.
+	// Proxy is the value of HTTPS_PROXY, "" for none. It may have a password in it. It is only used for the settings of
+	// another process: net/http itself reads the variable of this one.
 	Proxy Secret
 }
 
-// Spool bounds what waits for a sink. MaxBytes 0 means that nothing is kept.
+// Spool has the limits of what is kept on disk for a sink. If MaxBytes is 0, nothing is kept.
 type Spool struct {
 	MaxBytes int64
 	MaxAge   time.Duration
 }
 
-// Log is what is logged, and how: Format is text or json.
+// Log has the settings of the log. Format is text or json.
 type Log struct {
 	Level  slog.Level
 	Format string
 }
 
-// Secret is a string that formatting, logging and encoding do not reveal. Convert it to string for
-// the secret itself.
+// Secret is a string that is never shown when it is formatted, logged or encoded. A conversion to string gives the secret
+// itself.
 type Secret string
 
 const redacted = "[redacted]"
@@ -103,18 +103,18 @@ func (Secret) String() string { return redacted }
 // Format implements fmt.Formatter: every verb prints the placeholder.
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
-// MarshalText implements encoding.TextMarshaler, which encoding/json and slog's handlers ask.
+// MarshalText implements encoding.TextMarshaler, which encoding/json and the handlers of slog use.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// Load asks lookup for each variable and checks the values. The error joins one error for each fault; each
-// names the variable, its value unless it is secret, and what is accepted.
+// Load reads each variable by lookup and checks the values. The error joins one error for each fault, which has the name of
+// the variable, its value unless that is secret, and what is accepted.
 func Load(lookup func(name string) (value string, found bool)) (Config, error) {
 	c := checker{lookup: lookup, defaults: defaults(), now: time.Now()}
 	cfg := c.config()
 	return cfg, errors.Join(c.faults...)
 }
 
-// checker reads variables and gathers their faults.
+// checker reads variables and collects their faults.
 type checker struct {
 	lookup   func(string) (string, bool)
 	defaults map[string]string
@@ -122,7 +122,7 @@ type checker struct {
 	faults   []error
 }
 
-// given returns the value of a variable, "" where there is none.
+// given returns the value of a variable, "" if it is not set.
 func (c *checker) given(name string) string {
 	if _, known := c.defaults[name]; !known {
 		panic("config: " + name + " is read and not in the list of variables")
@@ -131,15 +131,15 @@ func (c *checker) given(name string) string {
 	return value
 }
 
-// value returns the value of a variable, or its default where there is none.
+// value returns the value of a variable, or its default if it is not set.
 func (c *checker) value(name string) string { return cmp.Or(c.given(name), c.defaults[name]) }
 
-// fault notes that the variable name cannot have value.
+// fault adds a fault: the variable name cannot have this value.
 func (c *checker) fault(name, value string, format string, args ...any) {
 	c.faults = append(c.faults, fmt.Errorf("%s=%q: %w", name, value, fmt.Errorf(format, args...)))
 }
 
-// hidden notes a fault of the variable name, whose value may not be shown.
+// hiddenFault adds a fault of the variable name without showing its value.
 func (c *checker) hiddenFault(name, want string) {
 	c.faults = append(c.faults, errors.New(name+": "+want+" (its value is not shown)"))
 }
@@ -179,12 +179,12 @@ func (c *checker) schedule(name string) Schedule {
 
 func (c *checker) logLevel() (level slog.Level) {
 	if name := c.oneOf("SOCKTALLY_LOG_LEVEL", "debug", "info", "warn", "error"); name != "" {
-		_ = level.UnmarshalText([]byte(name)) // it is one that slog knows
+		_ = level.UnmarshalText([]byte(name)) // cannot fail: slog knows all of these names
 	}
 	return level
 }
 
-// oneOf returns the value of a variable if it is accepted, and "" otherwise.
+// oneOf returns the value of a variable, or "" and a fault if the value is not accepted.
 func (c *checker) oneOf(name string, accepted ...string) string {
 	value := c.value(name)
 	if slices.Contains(accepted, value) {
@@ -194,7 +194,7 @@ func (c *checker) oneOf(name string, accepted ...string) string {
 	return ""
 }
 
-// origin checks what the DogStatsD client puts into each line by itself.
+// origin checks a variable that the DogStatsD client itself reads and adds to each line.
 func (c *checker) origin(name string) {
 	value := c.value(name)
 	if strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) || r == '|' }) {
@@ -202,8 +202,8 @@ func (c *checker) origin(name string) {
 	}
 }
 
-// tags merges DD_TAGS, SOCKTALLY_TAGS and the three tags that have a variable of their own. As with
-// Datadog's own clients, the variable wins over the same key in a list.
+// tags merges DD_TAGS, SOCKTALLY_TAGS and the tags of unified service tagging (DD_ENV, DD_SERVICE and DD_VERSION). As in
+// Datadog's clients, these three variables win over the same key in a list.
 func (c *checker) tags() []string {
 	var unified []string
 	for _, t := range []struct{ name, key string }{{"DD_ENV", "env"}, {"DD_SERVICE", "service"}, {"DD_VERSION", "version"}} {
@@ -245,7 +245,7 @@ func (c *checker) hostname() string {
 	return name
 }
 
-// stateDir prefers the variable over the folder that systemd made for the service.
+// stateDir returns the state folder. SOCKTALLY_STATE_DIR wins over the folder that systemd makes for the service.
 func (c *checker) stateDir() string {
 	name := "SOCKTALLY_STATE_DIR"
 	value := c.value(name)
@@ -258,7 +258,7 @@ func (c *checker) stateDir() string {
 	return filepath.Clean(value)
 }
 
-// byteUnits are the suffixes of a size, longest first where one ends in another.
+// byteUnits are the suffixes of a size. The empty suffix comes last, because every text ends with it.
 var byteUnits = []struct {
 	suffix string
 	bytes  int64

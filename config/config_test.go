@@ -115,7 +115,7 @@ func TestLoadEverything(t *testing.T) {
 	}
 }
 
-// TestLoadNetworksNotInUse passes over the table of networks where no flow is counted.
+// TestLoadNetworksNotInUse checks that the table of networks is not read if flows are off.
 func TestLoadNetworksNotInUse(t *testing.T) {
 	env := environment{"SOCKTALLY_FLOWS": "off", "SOCKTALLY_NETWORKS_FILE": "/absent/networks"}
 	if _, err := Load(env.Lookup); err != nil {
@@ -171,7 +171,7 @@ func TestVariablesAreDocumented(t *testing.T) {
 	}
 }
 
-// TestEveryVariableIsRead holds the list of variables to what Load asks for.
+// TestEveryVariableIsRead checks that Load reads exactly the variables in the list.
 func TestEveryVariableIsRead(t *testing.T) {
 	read := map[string]bool{}
 	env := environment{"SOCKTALLY_FORWARD": "dogstatsd,http", "DD_API_KEY": "0123"}

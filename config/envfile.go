@@ -8,11 +8,11 @@ import (
 	"unicode"
 )
 
-// DefaultEnvFile is where the packages put the settings.
+// DefaultEnvFile is the env file of the Debian and RPM packages.
 const DefaultEnvFile = "/etc/socktally/socktally.env"
 
-// ReadEnvFile reads the variables of the file at path. A file that does not exist is an error only if
-// mustExist. If any line is wrong, there are none.
+// ReadEnvFile reads the variables in the file at path. If the file does not exist, that is an error only if mustExist. If any
+// line is wrong, it returns no variable at all.
 func ReadEnvFile(path string, mustExist bool) (Environment, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) && !mustExist {
@@ -28,9 +28,9 @@ func ReadEnvFile(path string, mustExist bool) (Environment, error) {
 	return vars, nil
 }
 
-// parseEnvFile reads lines of NAME=value, perhaps with export before the name; the last line of a
-// name counts. Empty lines are passed over, and so is what follows a # at the start of a line or
-// after white space. An error names the line and shows nothing of it, as it may hold a secret.
+// parseEnvFile parses lines of NAME=value. There may be the word export before the name. If a name occurs twice, the last
+// line counts. A # at the start of a line or after white space begins a comment. An error has the number of the line, but not
+// its text, because there may be a secret in it.
 func parseEnvFile(text string) (Environment, error) {
 	vars := Environment{}
 	number := 0
@@ -60,8 +60,8 @@ func parseEnvFile(text string) (Environment, error) {
 	return vars, nil
 }
 
-// parseEnvValue reads what follows the = of a line: text up to a comment, or text in single quotes,
-// which is taken as it is, or in double quotes, where \ stands before \ and ".
+// parseEnvValue parses what follows the = of a line: text up to a comment, or text in quotes. Single quotes keep the text as
+// it is. In double quotes, \\ is \ and \" is ".
 func parseEnvValue(s string) (string, error) {
 	if i := strings.IndexFunc(s, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }); i >= 0 {
 		return "", errors.New("holds a control character")

@@ -131,7 +131,7 @@ func TestReadEnvFileWithoutPermission(t *testing.T) {
 	}
 }
 
-// FuzzParseEnvFile holds that whatever is accepted can be put in an environment.
+// FuzzParseEnvFile checks that everything that is accepted can be set in an environment.
 func FuzzParseEnvFile(f *testing.F) {
 	for _, text := range []string{
 		"", "A=1\nB='2' # c\nC=\"\\\"3\\\\\"\n", "export A = b", "A", "=", "A=\x00", "A=\"\\u0000\"", "A='", "A=\"\\",

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestLoadFaults holds each bad value to its message.
+// TestLoadFaults checks the message for each wrong value.
 func TestLoadFaults(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
@@ -186,7 +186,7 @@ func TestLoadReportsAllFaultsAtOnce(t *testing.T) {
 		t.Fatal("no error")
 	}
 	lines := strings.Split(err.Error(), "\n")
-	// SOCKTALLY_FORWARD is good, for the two sinks to be checked.
+	// SOCKTALLY_FORWARD is valid, so that the settings of the two sinks are checked.
 	if len(lines) != len(env)-1 {
 		t.Errorf("%d lines for %d faults:\n%v", len(lines), len(env)-1, err)
 	}

@@ -27,7 +27,7 @@ func (c *checker) flows() Flows {
 	return f
 }
 
-// flowTags returns the tags of the list, or none and one fault.
+// flowTags returns the tags in the list. If one is wrong, it returns none and adds a fault.
 func (c *checker) flowTags() []string {
 	const name = "SOCKTALLY_FLOW_TAGS"
 	list := c.value(name)
@@ -48,10 +48,10 @@ func (c *checker) flowTags() []string {
 	return tags
 }
 
-// dnsPorts returns the ports of the list, or none and one fault. It is not nil.
+// dnsPorts returns the ports in the list. If one is wrong, it returns none and adds a fault. The slice is never nil.
 func (c *checker) dnsPorts() []uint16 {
 	list := c.value("SOCKTALLY_DNS_PORTS")
-	const most = 4 // the program in the kernel compares with so many
+	const most = 4 // the BPF programs have room for so many
 	ports := []uint16{}
 	if list == "none" {
 		return ports
@@ -75,7 +75,7 @@ func flowTagNames() []string {
 	return names
 }
 
-// networks reports every fault of the file on a line of its own.
+// networks checks the file and adds one fault for each fault in it.
 func (c *checker) networks(path string) {
 	if path == "" {
 		return

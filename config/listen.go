@@ -12,25 +12,25 @@ import (
 	"unicode"
 )
 
-// API is how the read API is served.
+// API has the settings of the read API and its store.
 type API struct {
-	// Listen is its address: Network is tcp or unix, and "" where there is no API and no store.
+	// Listen is the address of the API. Network is tcp or unix. It is "" if there is no API and no store.
 	Listen Address
-	// Loopback says that only this host can reach it, by TCP.
+	// Loopback says that the address is TCP and only this host can reach it.
 	Loopback bool
-	// Keys are those of which a query must carry one; none if empty.
+	// Keys are the accepted keys. A query needs one of them, unless there are none.
 	Keys []Secret
-	// TLSCert and TLSKey are the files of a certificate that tls.LoadX509KeyPair can read; both are ""
-	// where it speaks plain HTTP.
+	// TLSCert and TLSKey are the files of a certificate and its key. tls.LoadX509KeyPair can read them. Both are "" for
+	// plain HTTP.
 	TLSCert, TLSKey string
-	// Retention is how long the store keeps.
+	// Retention is how long the store keeps records.
 	Retention time.Duration
 }
 
-// TLSProxy as SOCKTALLY_TLS says that what is in front of the API speaks TLS.
+// TLSProxy is the value of SOCKTALLY_TLS for an API behind a proxy that uses TLS.
 const TLSProxy = "proxy"
 
-// minKey is how many characters a key of the API has at least.
+// minKey is the least length of a key of the API.
 const minKey = 16
 
 func (c *checker) api() API {
@@ -54,7 +54,7 @@ func (c *checker) api() API {
 		c.oneOf("SOCKTALLY_TLS", TLSProxy)
 	}
 	if a.TLSCert != "" || a.TLSKey != "" {
-		// The pair is read even without an address, so that a fault shows before it matters.
+		// The files are also read if there is no address for the API, so that a fault is found early.
 		if _, err := tls.LoadX509KeyPair(a.TLSCert, a.TLSKey); err != nil {
 			c.fault("SOCKTALLY_TLS_CERT", a.TLSCert, "with SOCKTALLY_TLS_KEY=%q: %w: want two files, of a certificate chain and its key, in PEM", a.TLSKey, err)
 		}
@@ -86,8 +86,8 @@ func (c *checker) api() API {
 	return a
 }
 
-// ParseListen reads the address of the API, "host:port" or "unix:///path", and says whether a TCP
-// address is of this host alone. Port 0 is any that is free.
+// ParseListen parses the address of the API, "host:port" or "unix:///path". loopback says that it is a TCP address that only
+// this host can reach. Port 0 is any free port.
 func ParseListen(text string) (a Address, loopback bool, err error) {
 	if path, ok := strings.CutPrefix(text, "unix://"); ok {
 		return Address{"unix", path}, false, checkSocket(path)

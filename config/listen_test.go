@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// writeCertificate writes a certificate and its key, and returns their files.
+// writeCertificate writes a certificate and its key, and returns the paths of the files.
 func writeCertificate(t *testing.T) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -39,7 +39,7 @@ func writeCertificate(t *testing.T) (cert, key string) {
 	return cert, key
 }
 
-// TestListen starts what is safe to start, and names what is missing of all else.
+// TestListen checks that safe settings are accepted, and that the error names what is missing in the others.
 func TestListen(t *testing.T) {
 	cert, key := writeCertificate(t)
 	const (

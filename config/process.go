@@ -9,7 +9,7 @@ import (
 	"github.com/kelseyhightower/envconfig"
 )
 
-// OwnEnvironment returns the environment of this process, in which envconfig finds the variables of the list.
+// ProcessEnvironment returns the environment of this process. The variables of the list are read by envconfig.
 func ProcessEnvironment() (Environment, error) {
 	variables := Variables()
 	fields := make([]reflect.StructField, len(variables))
@@ -23,7 +23,7 @@ func ProcessEnvironment() (Environment, error) {
 	if err := envconfig.Process("", found.Interface()); err != nil {
 		return nil, fmt.Errorf("read environment: %w", err)
 	}
-	env := ParseEnvironment(os.Environ()) // the others, for Warnings
+	env := ParseEnvironment(os.Environ()) // all variables: Warnings looks for unknown ones
 	for i, v := range variables {
 		if value := found.Elem().Field(i).String(); value != "" {
 			env[v.Name] = value

@@ -15,7 +15,7 @@ import (
 
 // Address is where a DogStatsD receiver listens.
 type Address struct {
-	// Network is udp, unixgram, unixstream, or unix where the socket itself tells which of the two.
+	// Network is udp, unixgram, unixstream, or unix for a unix socket of either kind.
 	Network string
 	// Target is host:port, with brackets around an IPv6 address, or the path of a socket.
 	Target string
@@ -69,7 +69,7 @@ func udpTarget(target string) (string, error) {
 	if err != nil {
 		host, port = unbracket(target), dogStatsDPort
 		if host == target && strings.Contains(host, ":") {
-			// Without brackets ::1:8125 is an IPv6 address too, and not the one that was meant.
+			// Without brackets, ::1:8125 is a valid IPv6 address, but probably not the one that was meant.
 			host = ""
 		}
 	}
@@ -82,13 +82,13 @@ func udpTarget(target string) (string, error) {
 	return net.JoinHostPort(withoutLookup(host), port), nil
 }
 
-// checkSocket refuses a path that can never become a socket. A path where nothing is yet is fine:
-// the receiver may start later.
+// checkSocket rejects a path that cannot be a unix socket. It is no error if nothing exists at the path: the receiver may
+// start later.
 func checkSocket(path string) error {
 	if !strings.HasPrefix(path, "/") {
 		return errors.New("want an absolute path: unix:///path")
 	}
-	// sockaddr_un holds 107 bytes and a zero.
+	// sockaddr_un has room for 107 bytes and the final zero.
 	if len(path) > 107 {
 		return fmt.Errorf("the path is %d bytes long, the kernel takes 107", len(path))
 	}
@@ -117,7 +117,7 @@ func (c *checker) httpURL() string {
 	if err := checkHTTPURL(given); err != nil {
 		shown := given
 		if strings.ContainsAny(shown, "@?#") {
-			// It may hold a password or a key.
+			// There may be a password or a key in it.
 			shown = redacted
 		}
 		c.fault("SOCKTALLY_HTTP_URL", shown, "%w: want http:// or https://, a host and perhaps a port and a path", err)
@@ -125,7 +125,7 @@ func (c *checker) httpURL() string {
 	return strings.TrimRight(given, "/")
 }
 
-// checkHTTPURL returns errors that show no part of a user, query or fragment.
+// checkHTTPURL checks a URL. Its errors show no part of a user, query or fragment.
 func checkHTTPURL(s string) error {
 	u, err := url.Parse(s)
 	switch {
@@ -145,8 +145,7 @@ func checkHTTPURL(s string) error {
 	return nil
 }
 
-// proxy checks a variable that net/http reads by itself. Its error would show a password at each
-// request.
+// proxy checks a variable that net/http reads itself. The errors of net/http would show a password at each request.
 func (c *checker) proxy() Secret {
 	value := c.value("HTTPS_PROXY")
 	if value == "" {
@@ -187,19 +186,19 @@ func validHost(s string) bool {
 		!strings.ContainsFunc(s, func(r rune) bool { return !isNameRune(r) && r != '.' && r != '-' })
 }
 
-// ofName says whether r may be in a name of anything: an ASCII letter, a digit or _. As patterns, what is
-// checked by it would be compiled at each start.
+// isNameRune says whether r is an ASCII letter, a digit or _. Regular expressions are not used for this, because they would
+// be compiled at each start.
 func isNameRune(r rune) bool {
 	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '_'
 }
 
-// isLocalhost recognises the name that means this host alone (RFC 6761, section 6.3).
+// isLocalhost recognises the name localhost (RFC 6761, section 6.3).
 func isLocalhost(host string) bool {
 	return strings.EqualFold(strings.TrimSuffix(host, "."), "localhost")
 }
 
-// withoutLookup returns 127.0.0.1 for localhost and any other host as it is. An image FROM scratch may have
-// no /etc/hosts, and a name server is not to be asked for that name.
+// withoutLookup returns 127.0.0.1 for localhost, and any other host as it is. A container image FROM scratch may have no
+// /etc/hosts, and a name server must not be asked for this name.
 func withoutLookup(host string) string {
 	if isLocalhost(host) {
 		return "127.0.0.1"
@@ -207,7 +206,7 @@ func withoutLookup(host string) string {
 	return host
 }
 
-// unbracket takes the brackets off an IPv6 address.
+// unbracket removes the brackets of an IPv6 address.
 func unbracket(s string) string {
 	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
 		return s[1 : len(s)-1]

@@ -74,7 +74,7 @@ func TestLoadHTTP(t *testing.T) {
 	}
 }
 
-// TestLoadSinkNotInUse passes over the settings of sinks that nothing is sent to.
+// TestLoadSinkNotInUse checks that the settings of a sink are ignored if it is not used.
 func TestLoadSinkNotInUse(t *testing.T) {
 	env := environment{
 		"SOCKTALLY_FORWARD": "stdout", "DD_DOGSTATSD_URL": "nonsense", "DD_SITE": "a b", "SOCKTALLY_HTTP_URL": "x", "HTTPS_PROXY": ":",

@@ -12,7 +12,7 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// cronFields are the fields of a cron spec in their order; the first is optional.
+// cronFields are the fields of a cron spec in their order. The first one is optional.
 var cronFields = []struct{ name, accepted string }{
 	{"second", "0-59"},
 	{"minute", "0-59"},
@@ -24,16 +24,15 @@ var cronFields = []struct{ name, accepted string }{
 
 var cronParser = cron.NewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
 
-// Schedule is when something is done: a cron spec as it is written, and its meaning.
+// Schedule is a cron spec: its text and its meaning.
 type Schedule struct {
 	Spec string
 	cron.Schedule
 }
 
-// ParseSchedule reads a cron spec: five fields, or six with seconds first, or @every and a duration
-// of whole seconds, or a descriptor such as @hourly; each may follow CRON_TZ=zone. It refuses a spec
-// that never fires after now. An error names the field and the column of the fault, in characters
-// from 1.
+// ParseSchedule parses a cron spec: five fields, or six with the seconds first, or @every and a duration of whole seconds,
+// or a descriptor such as @hourly. CRON_TZ=zone may come before it. A spec that never fires after now is an error. An error
+// has the field and the column of the fault, in characters from 1.
 func ParseSchedule(spec string, now time.Time) (Schedule, error) {
 	rest := strings.TrimLeftFunc(spec, unicode.IsSpace)
 	column := func() int { return utf8.RuneCountInString(spec[:len(spec)-len(rest)]) + 1 }
@@ -41,7 +40,7 @@ func ParseSchedule(spec string, now time.Time) (Schedule, error) {
 	if strings.HasPrefix(rest, "TZ=") || strings.HasPrefix(rest, "CRON_TZ=") {
 		begin, end := strings.IndexByte(rest, '=')+1, strings.IndexFunc(rest, unicode.IsSpace)
 		if end < 0 {
-			// The library panics on this.
+			// The library would panic.
 			return Schedule{}, fmt.Errorf("column %d: a schedule must follow the time zone", utf8.RuneCountInString(spec)+1)
 		}
 		if name := rest[begin:end]; name == "" || !knownZone(name) {
@@ -81,7 +80,7 @@ func knownZone(name string) bool {
 	return err == nil
 }
 
-// checkEvery refuses what the library would quietly round: durations below or between seconds.
+// checkEvery rejects durations that are not whole seconds. The library would round them silently.
 func checkEvery(spec string, column int) error {
 	duration := strings.TrimPrefix(spec, "@every")
 	d, err := time.ParseDuration(strings.TrimSpace(duration))
@@ -92,16 +91,16 @@ func checkEvery(spec string, column int) error {
 	return nil
 }
 
-// cronTerm is one member of a field's list. The library takes more, and makes of it what nobody
-// meant: "*-5" is "*", and "," is a time that never comes, for which it searches for seconds.
+// cronTerm is one member of the list in a field. The library also accepts wrong terms: for it, "*-5" means "*", and ","
+// is a time that never comes, which takes it seconds to find out.
 var cronTerm = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^([*?]|[A-Za-z0-9]+(-[A-Za-z0-9]+)?)(/[0-9]+)?$`)
 })
 
-// checkFields parses each field on its own, so that the first bad one can be pointed at.
+// checkFields parses each field alone, so that the error can name the first wrong one.
 func checkFields(spec string, column int) error {
 	fields := strings.Fields(spec)
-	missing := len(cronFields) - len(fields) // 1 where the seconds are left out
+	missing := len(cronFields) - len(fields) // 1 without the seconds
 	if missing != 0 && missing != 1 {
 		return fmt.Errorf("column %d: found %d fields, want 5 (minute, hour, day of month, month, day of week) or 6 with the second first", column, len(fields))
 	}
@@ -118,7 +117,7 @@ func checkFields(spec string, column int) error {
 	return nil
 }
 
-// validField says whether field number i may be as it is written.
+// validField says whether field number i is valid.
 func validField(field string, i int) bool {
 	for term := range strings.SplitSeq(field, ",") {
 		if !cronTerm().MatchString(term) {

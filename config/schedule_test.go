@@ -123,7 +123,7 @@ func TestParseScheduleFaults(t *testing.T) {
 	}
 }
 
-// FuzzParseSchedule holds that nothing panics or takes long, and that what is accepted fires.
+// FuzzParseSchedule checks that nothing panics or takes long, and that every accepted schedule fires.
 func FuzzParseSchedule(f *testing.F) {
 	for _, spec := range []string{
 		"* * * * *", "*/15 * * * * *", "0 0 31 2 *", "@every 15s", "@every  1m", "@hourly", "@",

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestSecretIsNotShown prints a configuration in every way that a hurried programmer might.
+// TestSecretIsNotShown prints a configuration in all usual ways.
 func TestSecretIsNotShown(t *testing.T) {
 	const key = "0123456789abcdef"
 	cfg := Config{HTTP: HTTP{APIKey: key, Proxy: key}, API: API{Keys: []Secret{key}}}

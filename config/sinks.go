@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// sink is what the settings have to do with one kind of receiver.
+// sink is one kind of receiver, for the settings.
 type sink struct {
 	name string
-	// settings reads what the sink needs beside its name. It is asked only where samples go to the sink.
+	// settings reads the settings of the sink. It is called only if the sink is used.
 	settings func(*checker, *Config)
 }
 
-// sinks are those that SOCKTALLY_FORWARD can name, in the order of the documentation. How each is opened and
-// probed stands under the same name in forward/sinks.
+// sinks returns the sinks for SOCKTALLY_FORWARD, in the order of the documentation. The table in forward/sinks has the same
+// names, and says how each is opened and probed.
 func sinks() []sink {
 	return []sink{
 		{"dogstatsd", func(c *checker, cfg *Config) { cfg.DogStatsD = c.dogStatsD() }},
@@ -22,7 +22,7 @@ func sinks() []sink {
 	}
 }
 
-// Sinks returns the names of the sinks that there are.
+// Sinks returns the names of all sinks.
 func Sinks() []string {
 	var names []string
 	for _, s := range sinks() {
@@ -31,11 +31,10 @@ func Sinks() []string {
 	return names
 }
 
-// SinkList says for people what SOCKTALLY_FORWARD is.
+// SinkList is a text for people: what SOCKTALLY_FORWARD may be.
 func SinkList() string { return "comma list of " + strings.Join(Sinks(), ", ") }
 
-// forward reads the list of sinks into cfg, with the settings of each. A list with a fault is one fault, and
-// no sink.
+// forward reads the list of sinks and the settings of each into cfg. If the list is wrong, it adds a fault and sets no sink.
 func (c *checker) forward(cfg *Config) {
 	const name = "SOCKTALLY_FORWARD"
 	list, known := c.value(name), Sinks()

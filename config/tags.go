@@ -9,8 +9,8 @@ import (
 	"socktally/metric"
 )
 
-// parseTags splits a list of tags at commas and spaces, as DD_TAGS is written, and holds each
-// to Datadog's rules: a letter first, then letters, digits and _ - : . / up to 200 characters.
+// parseTags splits a list of tags at commas and spaces, as in DD_TAGS. It checks each tag by Datadog's rules: a letter first,
+// then letters, digits and _ - : . / up to 200 characters.
 func parseTags(list string) ([]string, error) {
 	if i := strings.IndexFunc(list, unicode.IsControl); i >= 0 {
 		control, _ := utf8.DecodeRuneInString(list[i:])
@@ -25,7 +25,7 @@ func parseTags(list string) ([]string, error) {
 	return tags, nil
 }
 
-// mergeTags joins lists of tags. A tag that stands in an earlier list is not repeated.
+// mergeTags joins lists of tags. Each tag is in the result once.
 func mergeTags(lists ...[]string) []string {
 	var merged []string
 	seen := map[string]bool{}

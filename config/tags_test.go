@@ -41,7 +41,7 @@ func TestLoadTags(t *testing.T) {
 	}
 }
 
-// FuzzParseTags holds that no tag breaks a DogStatsD line or Datadog's rules.
+// FuzzParseTags checks that no accepted tag breaks a DogStatsD line or Datadog's rules.
 func FuzzParseTags(f *testing.F) {
 	for _, list := range []string{"", "a:b", "a:b,c d", ",, ,", "a\nb", "1a", "a|b", "a:#", "é:ü", "\xff", "a:\u0085", "a\u00a0b", strings.Repeat("x", 201)} {
 		f.Add(list)

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Variable documents one environment variable. An empty value counts as none, because container tools pass
-// on variables that their user did not set.
+// Variable documents one environment variable. A variable with an empty value counts as not set, because container tools
+// pass on variables that their user has not set.
 type Variable struct {
 	Name, Default, Description string
 }
@@ -57,7 +57,7 @@ func Variables() []Variable {
 	}
 }
 
-// stateDirectory is set by systemd for a service with StateDirectory=, and by nobody else.
+// stateDirectory is the variable that systemd sets for a service with StateDirectory=.
 const stateDirectory = "STATE_DIRECTORY"
 
 // defaults returns the default of every variable by its name.
@@ -72,7 +72,7 @@ func defaults() map[string]string {
 // Environment holds variables by their names.
 type Environment map[string]string
 
-// ParseEnvironment reads entries of the form NAME=value, such as those of os.Environ.
+// ParseEnvironment parses entries of the form NAME=value, such as those of os.Environ.
 func ParseEnvironment(entries []string) Environment {
 	env := Environment{}
 	for _, entry := range entries {
@@ -83,13 +83,13 @@ func ParseEnvironment(entries []string) Environment {
 	return env
 }
 
-// Lookup returns the value of a variable, and whether there is one: it is what Load asks.
+// Lookup returns the value of a variable, and whether there is one. It is for Load.
 func (e Environment) Lookup(name string) (string, bool) {
 	value, found := e[name]
 	return value, found
 }
 
-// Complete adds the variables of other that e does not have, or has empty, and returns those.
+// Complete adds the variables of other that are missing or empty in e. It returns the added variables.
 func (e Environment) Complete(other Environment) Environment {
 	added := Environment{}
 	for name, value := range other {
@@ -100,7 +100,7 @@ func (e Environment) Complete(other Environment) Environment {
 	return added
 }
 
-// Warnings says which variables begin with SOCKTALLY_ and have no meaning: most often a misspelling.
+// Warnings has a text for each unknown variable that begins with SOCKTALLY_, which most often is a misspelling.
 func (e Environment) Warnings() []string {
 	known := defaults()
 	var warnings []string

@@ -15,7 +15,7 @@ import (
 	"socktally/internal/host"
 )
 
-// childOpen prints how a Counter counts, and what stood in the way of better.
+// childOpen prints how a Counter counts, and why not in a better way.
 func childOpen([]string) error {
 	c, err := Open(Options{})
 	if err != nil {
@@ -29,14 +29,14 @@ func childOpen([]string) error {
 	return nil
 }
 
-// What the documentation says is needed is enough, and what is missing is named.
+// The capabilities in the documentation are enough. If one is missing, the error names it.
 func TestCapabilities(t *testing.T) {
 	needPrivilege(t)
 	program, err := os.ReadFile(os.Args[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Another user may not look into the directory that `go test` builds in.
+	// Another user has no access to the folder in which `go test` builds.
 	dir := t.TempDir()
 	path := filepath.Join(dir, "program")
 	if err := os.WriteFile(path, program, 0o700); err != nil {

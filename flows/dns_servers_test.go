@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dnsmasq answers yes.invalid with an address, no.invalid with NXDOMAIN, and refuses all else. What
-// is returned stops it and gives what it says that it answered, from its own statistics.
+// dnsmasq runs dnsmasq. It answers yes.invalid with an address, no.invalid with NXDOMAIN, and all other names with REFUSED.
+// stop ends it and returns the number of answers by its statistics.
 func (ns *namespace) dnsmasq(addresses ...string) (stop func() (answered uint64)) {
 	ns.t.Helper()
 	needProgram(ns.t, "dnsmasq")
@@ -55,9 +55,9 @@ func (ns *namespace) dnsmasq(addresses ...string) (stop func() (answered uint64)
 	}
 }
 
-// nsd answers zone.invalid with an address, big.zone.invalid with more text than a datagram of 512
-// bytes holds, every other name in that zone with NXDOMAIN, fail.invalid with SERVFAIL, for it lacks
-// that zone's file, and refuses all else.
+// nsd runs nsd. It answers zone.invalid with an address, and big.zone.invalid with a text that is too long for a datagram of
+// 512 bytes. All other names in that zone are NXDOMAIN. fail.invalid is SERVFAIL, because there is no file for that zone. All
+// other names are REFUSED.
 func (ns *namespace) nsd(address string) {
 	ns.t.Helper()
 	needProgram(ns.t, "nsd")
@@ -88,9 +88,9 @@ func (ns *namespace) nsd(address string) {
 	})
 }
 
-// dnsperf has the questions asked at serverIPv4, each so many times in a portion, and waits after each
-// portion until the counters have read what they copied of it: their ring buffers have to hold a whole one,
-// however slow user space is. It returns the sums of what dnsperf itself counts, by its names.
+// dnsperf sends the questions to serverIPv4 in portions, in each of which every question is sent so many times. After each
+// portion it waits until the counters have read their copies, because the ring buffers only have room for one portion. It
+// returns the sums of dnsperf's counts, by their names in dnsperf.
 func (ns *namespace) dnsperf(questions string, portions, times int, counters []*Counter, args ...string) map[string]uint64 {
 	ns.t.Helper()
 	needProgram(ns.t, "dnsperf")

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// The counts are those of the server's own statistics and of the client's.
+// The counts are the same as in the statistics of the server and of the client.
 func TestDNSAgainstDnsmasq(t *testing.T) {
 	client, server := newWire(t)
 	answered := server.dnsmasq(serverIPv4)
@@ -57,8 +57,8 @@ func TestDNSAgainstDnsmasq(t *testing.T) {
 	wantNoLosses(t, counter)
 }
 
-// dig's queries, by IPv4 and IPv6, with and without EDNS; the server's owner; the name of what is
-// then spoken to.
+// Queries of dig over IPv4 and IPv6, with and without EDNS. The test checks the owner of the server, and the domain of a
+// flow to the address in an answer.
 func TestDNSWithDig(t *testing.T) {
 	needProgram(t, "dig")
 	client, server := newWire(t)
@@ -84,7 +84,7 @@ func TestDNSWithDig(t *testing.T) {
 			}
 		}
 	}
-	// 192.0.2.1 is what yes.invalid was said to be.
+	// 192.0.2.1 was the answer for yes.invalid.
 	client.command("", "ip", "route", "add", "192.0.2.1", "via", serverIPv4)
 	c := client.dialUDP("udp4", "192.0.2.1:9")
 	c.Write([]byte{1})
@@ -92,7 +92,7 @@ func TestDNSWithDig(t *testing.T) {
 	if len(records) != 1 || records[0].ServerDomain != "yes.invalid" {
 		t.Errorf("got %+v", records)
 	}
-	// The flows to the server tell who serves.
+	// The owner of the server is known from the flows to it.
 	client.command("", "dig", "@"+serverIPv4, "yes.invalid")
 	tallyUDP(t, counter, 53)
 	_, of := tallyDNS(t, counter, serverIPv4)
@@ -102,7 +102,7 @@ func TestDNSWithDig(t *testing.T) {
 	wantNoLosses(t, counter)
 }
 
-// A server that fails; an answer too long for a datagram, which the client then asks for by TCP.
+// One query fails at the server. The answer to another one is too long for a datagram, so the client asks again over TCP.
 func TestDNSFailureAndTruncation(t *testing.T) {
 	needProgram(t, "dig")
 	client, server := newWire(t)
@@ -132,7 +132,7 @@ func TestDNSFailureAndTruncation(t *testing.T) {
 	wantNoLosses(t, counter)
 }
 
-// Queries by TCP are counted once where both ends are on this host, and at the server alone too.
+// Queries over TCP are counted once, if both ends are on this host and also if only the server is.
 func TestDNSOverTCP(t *testing.T) {
 	client, server := newWire(t)
 	server.nsd(serverIPv4)
@@ -166,7 +166,8 @@ func TestDNSOverTCP(t *testing.T) {
 	}
 }
 
-// Queries to nobody time out; a client on another host is seen at the server; the ports are a setting.
+// Queries time out if nobody answers. The queries of a client on another host are seen at the server. The DNS ports are a
+// setting.
 func TestDNSTimeoutsPortsAndServers(t *testing.T) {
 	client, server := newWire(t)
 	options := Options{Mode: EBPF, Scope: NetNS, DNSPorts: []uint16{5300}, DNSTimeout: 3 * time.Second}
@@ -225,7 +226,7 @@ func TestDNSTimeoutsPortsAndServers(t *testing.T) {
 	}
 }
 
-// More comes than is read: what finds no room is counted.
+// If the ring buffer is full, the packets that are not copied are counted.
 func TestDNSRingIsFull(t *testing.T) {
 	ns := newNamespace(t)
 	counter := openIn(t, ns, Options{Mode: EBPF, Scope: NetNS})
@@ -260,7 +261,7 @@ func TestDNSIsLeftOut(t *testing.T) {
 	}
 }
 
-// The resolver of the C library and Go's ask as they like; what they ask is tallied.
+// Queries of the resolvers of the C library and of Go are tallied.
 func TestDNSOfResolvers(t *testing.T) {
 	ns := newNamespace(t)
 	ns.dnsmasq("127.0.0.1")

@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// failing connects as a plain program does, waiting in the kernel, and wants an error.
+// failing calls a blocking connect(), which must fail.
 //
-// The first ICMP error to a SYN comes, on a veth, while connect() itself still has the socket: the
-// kernel notes it and tries again. The second one counts.
+// On a veth, the first ICMP error for a SYN arrives while connect() still has the lock of the socket: the kernel notes the
+// error and sends the SYN again. The second ICMP error ends the attempt.
 func (ns *namespace) failing(t testing.TB, address string) {
 	t.Helper()
 	to := netip.MustParseAddrPort(address)
@@ -38,11 +38,11 @@ func (ns *namespace) failing(t testing.TB, address string) {
 	})
 }
 
-// fail is failing with a rule at the server.
+// fail calls failing with a rule of nft at the server.
 func (ns *namespace) fail(t testing.TB, server *namespace, rule, address string) {
 	t.Helper()
 	ns.sysctl("tcp_syn_retries", "1")
-	ns.newerSysctl("tcp_syn_linear_timeouts", "0") // 6.5
+	ns.newerSysctl("tcp_syn_linear_timeouts", "0") // since Linux 6.5
 	if rule != "" {
 		needProgram(t, "nft")
 		server.nft(rejectChain + rule + "; }; }")
@@ -60,7 +60,7 @@ func v4(a netip.Addr) (b [4]byte) {
 
 const rejectChain = "table ip t { chain c { type filter hook input priority 0; tcp dport 7 "
 
-// failures are attempts to connect that fail: what a rule of nft does to them, and what is counted.
+// failures are failing attempts to connect: the rule of nft, and what is counted.
 var failures = []struct {
 	name, rule, address string
 	want                outcome
@@ -92,7 +92,7 @@ func TestFailuresHaveColumns(t *testing.T) {
 	wantNoLosses(t, counter)
 }
 
-// ending is a way in which a connection ends, and what is counted beside its first 1000 bytes.
+// ending is a way in which a connection ends, and what is counted in addition to its first 1000 bytes.
 type ending struct {
 	name string
 	end  func(t *testing.T, c, s *net.TCPConn)
@@ -198,13 +198,13 @@ func portText(c net.Conn) string {
 	return port
 }
 
-// Under loss, retransmitted bytes are not counted as sent, and retransmits are the kernel's own.
+// With packet loss, retransmitted bytes are not counted as sent, and the retransmits are the same as the kernel's count.
 func TestRetransmits(t *testing.T) {
 	client, server := newWire(t)
 	counter := openFor(t, Options{Mode: EBPF})
 	const n = 30 << 20
-	// Input loses what the wire would; output loses what the host's own queue would, which the kernel
-	// counts as sent once more each time.
+	// The rule for input is like loss on the wire. The rule for output is like loss in a queue of this host, where the kernel
+	// counts a segment as sent again at each try.
 	lossy := "table ip t { chain c { type filter hook input priority 0; numgen random mod 100 < 5 drop; };" +
 		" chain o { type filter hook output priority 0; numgen random mod 100 < 1 drop; }; }"
 	server.nft(lossy)
@@ -227,7 +227,7 @@ func olderConnections(t *testing.T, refuse trace.LoadFaults, check func(*Counter
 	t.Helper()
 	needHostPIDs(t)
 	client, server := newWire(t)
-	l := server.listen("tcp4", addrPort(serverIPv4, 7000)) // below what a client is given: see seeded_role
+	l := server.listen("tcp4", addrPort(serverIPv4, 7000)) // lower than any port of a client: see seeded_role
 	c := client.dial("tcp4", l.Addr().String())
 	s, err := l.Accept()
 	if err != nil {

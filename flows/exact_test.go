@@ -123,8 +123,8 @@ func TestMappedClient(t *testing.T) {
 	}
 }
 
-// churn makes connections of a few bytes from several goroutines for a while, tallying meanwhile,
-// and returns how many there were.
+// churn makes connections of a few bytes from several goroutines for a while, with tallies at the same time. It returns the
+// number of connections.
 func churn(t *testing.T, ns *namespace, l net.Listener, d time.Duration, tally func()) uint64 {
 	t.Helper()
 	go answerShort(l, 7)
@@ -156,7 +156,7 @@ func churn(t *testing.T, ns *namespace, l net.Listener, d time.Duration, tally f
 	return made.Load()
 }
 
-// answerShort is the other end of oneShort: it takes 16 bytes and gives down.
+// answerShort is the other end of oneShort: it reads 16 bytes and answers with down.
 func answerShort(l net.Listener, down int) {
 	for {
 		c, err := l.Accept()
@@ -208,7 +208,7 @@ func TestChurnIsExact(t *testing.T) {
 				}
 			}
 			made := churn(t, ns, l, churnTime(), func() {
-				// A second flow: more than the small table has room for.
+				// A second flow, for which the small table has no room.
 				ns.do(func() error { return oneShort(other.Addr().String()) })
 				others++
 				tally()

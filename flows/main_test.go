@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tests start their own binary again as a process of another kind.
+// Tests start their own binary again as another kind of process.
 const childEnv = "SOCKTALLY_TEST_CHILD"
 
 var children = map[string]func(args []string) error{
@@ -40,8 +40,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// child starts a process of a kind in the namespace. It ends when the test does. What is returned
-// reads its output.
+// child starts a process of one kind in the namespace. It ends with the test. The returned reader has its output.
 func (ns *namespace) child(name string, files []*os.File, args ...string) (*exec.Cmd, *bufio.Reader) {
 	ns.t.Helper()
 	cmd := exec.Command(os.Args[0], args...)
@@ -121,8 +120,7 @@ func childTally([]string) error {
 	return nil
 }
 
-// childServe accepts from an inherited listener, descriptor 3, and answers with as many bytes as it
-// is told.
+// childServe accepts from an inherited listener, descriptor 3, and answers with the given number of bytes.
 func childServe(args []string) error {
 	n, err := strconv.Atoi(args[0])
 	if err != nil {

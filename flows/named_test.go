@@ -112,7 +112,7 @@ func TestShortLivedProcessesAreNamed(t *testing.T) {
 	wantNoLosses(t, counter)
 }
 
-// An environment beyond what is copied is read in /proc while the process is there.
+// An environment that is too large to be copied is read from /proc while the process runs.
 func TestLargeEnvironment(t *testing.T) {
 	needHostPIDs(t)
 	client, server := newWire(t)
@@ -132,7 +132,7 @@ func TestLargeEnvironment(t *testing.T) {
 	wantNoLosses(t, counter)
 }
 
-// A process that executes another program is another one from then on.
+// A process that executes another program is then counted as another process.
 func TestExecution(t *testing.T) {
 	needHostPIDs(t)
 	needProgram(t, "bash", "curl")
@@ -153,8 +153,8 @@ func TestExecution(t *testing.T) {
 	}
 }
 
-// holds starts a process that connects to l and holds the connection. What is returned has it send a byte
-// and end.
+// holds starts a process that connects to l and keeps the connection open. The returned function lets it send a byte and
+// end.
 func (ns *namespace) holds(env []string, l net.Listener) (end func()) {
 	ns.t.Helper()
 	cmd := exec.Command("bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s/%d; echo ready; read; echo >&3", serverIPv4, port(l)))
@@ -179,7 +179,7 @@ func (ns *namespace) holds(env []string, l net.Listener) (end func()) {
 	return end
 }
 
-// A process that is older than the counter, and gone before the tally.
+// A process is older than the Counter and ends before the tally.
 func TestOlderProcessIsNamed(t *testing.T) {
 	needHostPIDs(t)
 	client, server := newWire(t)
@@ -198,7 +198,7 @@ func TestOlderProcessIsNamed(t *testing.T) {
 	}
 }
 
-// nginx writes its title over its environment, after it has begun to listen.
+// nginx overwrites its environment with its title after it has called listen.
 func TestOverwrittenEnvironment(t *testing.T) {
 	needProgram(t, "nginx", "curl")
 	client, server := newWire(t)
@@ -263,8 +263,8 @@ func TestHostileProcess(t *testing.T) {
 	}
 }
 
-// BenchmarkNewProcess takes from the kernel's own statistics how long socket_opened runs for the first
-// connection of a process, by the size of its environment, and for a later one.
+// BenchmarkNewProcess reports how long socket_opened runs, by the kernel's statistics: for the first connection of a process,
+// with several sizes of its environment, and for a later connection.
 func BenchmarkNewProcess(b *testing.B) {
 	needPrivilege(b)
 	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)

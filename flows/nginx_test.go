@@ -59,9 +59,9 @@ func TestNginxAccessLog(t *testing.T) {
 			nginx.Wait()
 			up, down, connections := readAccessLog(t, filepath.Join(dir, "access.log"))
 			t.Logf("%d connections, %d bytes up, %d down", connections, up, down)
-			// The log lacks the connection by which wrk finds out that the server is there. When its
-			// time is over, wrk resets its 20 connections: a request may then be on its way that the
-			// log lacks, and the log may have an answer that nginx wrote and the kernel never sent.
+			// The log does not have the connection by which wrk checks that the server is there. At the end, wrk
+			// resets its 20 connections. Then a request may be on the wire that is not in the log, and the log may
+			// have an answer that nginx wrote but the kernel never sent.
 			const slack = 21
 			off := func(counted, logged uint64, each int64) bool {
 				return max(int64(counted-logged), int64(logged-counted)) > slack*each

@@ -13,7 +13,7 @@ import (
 	"socktally/internal/bench/paired"
 )
 
-// hold makes the namespace have as many open sockets as wanted, in processes of their own.
+// hold starts processes in the namespace that keep the given number of sockets open.
 func (ns *namespace) hold(sockets int) {
 	const each = 16000
 	var ready []func()
@@ -30,7 +30,7 @@ func (ns *namespace) hold(sockets int) {
 	}
 }
 
-// crowd starts processes in the namespace that do nothing and hold these files.
+// crowd starts processes in the namespace that do nothing but keep these files open.
 func (ns *namespace) crowd(processes int, files []*os.File) {
 	for range processes {
 		cmd := exec.Command("sleep", "3600")
@@ -56,7 +56,7 @@ func devNull(b *testing.B, n int) []*os.File {
 	return files
 }
 
-// scenes are hosts on which a walk costs something of another kind.
+// scenes are hosts on which a walk has different costs.
 var scenes = []struct {
 	name  string
 	scope Scope
@@ -82,7 +82,7 @@ var scenes = []struct {
 	}},
 }
 
-// sharedSockets are both ends of connections, as files.
+// sharedSockets returns both ends of connections, as files.
 func (ns *namespace) sharedSockets(b *testing.B, n int) []*os.File {
 	var files []*os.File
 	l := ns.listen("tcp4", "127.0.0.1:0")
@@ -105,18 +105,18 @@ func (ns *namespace) sharedSockets(b *testing.B, n int) []*os.File {
 	return files
 }
 
-// BenchmarkWalk times each way to the live sockets, all of them with something new and with nothing new, against
-// the usual way to look at all sockets of one namespace.
+// BenchmarkWalk compares each kind of walk with the usual way to list all sockets of one namespace. It measures walks where
+// all sockets have new traffic, and walks where none has.
 func BenchmarkWalk(b *testing.B) {
 	for _, scene := range scenes {
 		b.Run(strings.ReplaceAll(scene.name, " ", "_"), func(b *testing.B) {
 			ns := newNamespace(b)
-			counters := make([]*Counter, len(walkFallbacks)-1) // the last one walks nothing
+			counters := make([]*Counter, len(walkFallbacks)-1) // the last one does not walk
 			for i := range counters {
 				counters[i] = openIn(b, ns, Options{Mode: EBPF, Scope: scene.scope, NoUDP: true, loadFaults: walkFallbacks[i].refuse})
 			}
 			scene.set(b, ns)
-			time.Sleep(time.Second) // what was started settles
+			time.Sleep(time.Second) // until the processes are idle
 			for b.Loop() {
 				timed := func(f func() error) (took float64) {
 					b.Helper()

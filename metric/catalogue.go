@@ -2,8 +2,8 @@ package metric
 
 import "sync"
 
-// Scope says what a metric counts. A reading inside a container sees the whole kernel's value of
-// a Host metric, so many containers would report it many times.
+// Scope says what a metric counts. In a container, a Host metric has the value of the whole kernel, so every container would
+// report the same value.
 type Scope string
 
 const (
@@ -13,11 +13,11 @@ const (
 	NetNS Scope = "netns"
 	// Process metrics are about socktally itself.
 	Process Scope = "process"
-	// Setting metrics are counted as far as SOCKTALLY_SCOPE says: all network namespaces or one.
+	// Setting metrics are counted for all network namespaces or for one: SOCKTALLY_SCOPE decides.
 	Setting Scope = "setting"
 )
 
-// Units as Datadog names them. Datadog has no unit for sockets or ports: those have None.
+// Datadog's names of units. Datadog has no unit for sockets and ports, so these have None.
 const (
 	None       = ""
 	Byte       = "byte"
@@ -32,8 +32,8 @@ const (
 	Response   = "response"
 )
 
-// The names of socktally's own health metrics, which several packages emit. The names of all
-// other metrics are written once, where they are read.
+// The names of the metrics about socktally itself, which several packages emit. The names of other metrics are written where
+// they are read.
 const (
 	Readings        = "socktally.readings"
 	ReadingsFailed  = "socktally.readings.failed"
@@ -59,9 +59,9 @@ type Definition struct {
 	Scope Scope
 	// Orientation is 1 where higher is better, -1 where lower is better, 0 otherwise.
 	Orientation int
-	// ShortName is at most a few words, for a graph's legend.
+	// ShortName is a few words for the legend of a graph.
 	ShortName string
-	// Description is one sentence; it names the kernel's own field or setting.
+	// Description is one sentence. It names the kernel's field or setting.
 	Description string
 }
 

@@ -38,7 +38,7 @@ func TestCatalogueIsWellFormed(t *testing.T) {
 	}
 }
 
-// TestCatalogueIsTheCallersOwn changes what Catalogue returns, which changes nothing else.
+// TestCatalogueIsTheCallersOwn checks that a caller may change the slice that Catalogue returns.
 func TestCatalogueIsTheCallersOwn(t *testing.T) {
 	Catalogue()[0].Name = "changed"
 	if name := Catalogue()[0].Name; name == "changed" {

@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// FlowPrefix and DNSPrefix begin the names of the metrics of flows and of DNS queries. Each counter of package record
-// that is sent ends one.
+// FlowPrefix and DNSPrefix are the first parts of the names of the metrics of flows and of DNS queries. The last part is the
+// Metric of a record.Field.
 const (
 	FlowPrefix = "socktally.flow."
 	DNSPrefix  = "socktally.dns."
 )
 
-// The names of the metrics of flows. Sent and received are as the end on this host sees it; where
-// both are here, as the client does.
+// The names of the metrics of flows. Sent and received are from the point of view of the end on this host. If both ends are
+// on this host, it is that of the client.
 const (
 	FlowBytesSent       = FlowPrefix + "bytes_sent"
 	FlowBytesReceived   = FlowPrefix + "bytes_received"
@@ -29,8 +29,7 @@ const (
 	FlowRTT             = FlowPrefix + "rtt"
 )
 
-// The names of the metrics of DNS queries, each of one client. A query is counted when it is sent, its
-// answer or timeout when that comes.
+// The names of the metrics of DNS queries. A query is counted when it is sent, and its answer or timeout when that comes.
 const (
 	DNSTotalRequests       = DNSPrefix + "total_requests"
 	DNSSuccessfulResponses = DNSPrefix + "successful_responses"
@@ -40,23 +39,23 @@ const (
 	DNSNXDomain            = DNSPrefix + "responses.nxdomain"
 	DNSServFail            = DNSPrefix + "responses.servfail"
 	DNSOtherFailures       = DNSPrefix + "responses.other"
-	// A latency is several metrics: see DNSPercentiles.
+	// Each latency has several metrics: see DNSPercentiles.
 	DNSSuccessLatency = DNSPrefix + "success_latency"
 	DNSFailureLatency = DNSPrefix + "failure_latency"
 )
 
-// DNSPercentile is a percentile of a latency. Its name, after a period, ends that of the metric.
+// DNSPercentile is a percentile of a latency. A period and Name are the end of the name of its metric.
 type DNSPercentile struct {
 	Name    string
 	Percent float64
 }
 
-// DNSPercentiles are those of each latency.
+// DNSPercentiles returns the percentiles of each latency.
 func DNSPercentiles() []DNSPercentile {
 	return []DNSPercentile{{"p50", 50}, {"p95", 95}, {"p99", 99}, {"max", 100}}
 }
 
-// ofFlows says whether a metric is about flows or DNS queries of any process, and not about socktally.
+// isFlowMetric says whether a metric is about flows or DNS queries, and not about socktally itself.
 func isFlowMetric(name string) bool {
 	return strings.HasPrefix(name, FlowPrefix) || strings.HasPrefix(name, DNSPrefix)
 }
@@ -74,10 +73,10 @@ const (
 	DNSCombinations      = "socktally.flows.dns.combinations"
 )
 
-// FlowTag describes a tag that the metrics of flows can be split by.
+// FlowTag describes a tag that metrics of flows can have.
 type FlowTag struct{ Name, Description string }
 
-// ProcessTagPrefix, before a key, makes a tag of what the process's own DD_TAGS say under that key.
+// ProcessTagPrefix and a key are the name of a tag whose value is that of the key in DD_TAGS of the process.
 const ProcessTagPrefix = "tag."
 
 // NetworksTag stands for all tags that the table of networks has for the remote end.
@@ -110,11 +109,11 @@ var flowTags = []FlowTag{
 	{"dns_qtype", "the type that is asked for, such as a or aaaa; DNS only"},
 }
 
-// FlowTags returns every name that a flow's metrics can be split by, in the order of the
-// documentation, except those that begin with ProcessTagPrefix. The caller may keep the slice.
+// FlowTags returns all tags that metrics of flows can have, in the order of the documentation, except those that begin with
+// ProcessTagPrefix. The caller may change the slice.
 func FlowTags() []FlowTag { return slices.Clone(flowTags) }
 
-// KnownFlowTag says whether flows can be split by name.
+// KnownFlowTag says whether metrics of flows can have the tag name.
 func KnownFlowTag(name string) bool {
 	if key, ok := strings.CutPrefix(name, ProcessTagPrefix); ok {
 		return key != "" && CheckTag(key) == nil && !strings.Contains(key, ":") && strings.ToLower(key) == key && !ReservedTag(key)
@@ -122,8 +121,8 @@ func KnownFlowTag(name string) bool {
 	return slices.ContainsFunc(flowTags, func(t FlowTag) bool { return t.Name == name })
 }
 
-// ReservedTag says whether a tag with this key has a meaning of its own, so that neither a process nor
-// a table of networks may set it.
+// ReservedTag says whether socktally itself sets the tag with this key. Then neither a process nor a table of networks may
+// set it.
 func ReservedTag(key string) bool {
 	return key == "host" || slices.ContainsFunc(flowTags, func(t FlowTag) bool { return t.Name == key })
 }

@@ -1,16 +1,16 @@
-// Package metric holds what all other packages speak of: a sample, and the catalogue of every
-// metric that socktally emits. It imports the standard library only.
+// Package metric has the type of a sample, and the catalogue of all metrics that socktally emits. It imports only the
+// standard library.
 package metric
 
 import "time"
 
-// Kind says how a receiver adds up the values of a metric.
+// Kind says how a receiver aggregates the values of a metric.
 type Kind uint8
 
 const (
-	// Gauge is a state at one moment; a newer value replaces an older one.
+	// Gauge is a state at one moment. A newer value replaces an older one.
 	Gauge Kind = iota
-	// Count is a number of events since the sample before; values add up.
+	// Count is the number of events since the previous sample. Values are summed.
 	Count
 )
 
@@ -22,18 +22,17 @@ func (k Kind) String() string {
 	return "gauge"
 }
 
-// Sample is one value of one metric at one moment. Samples are shared between goroutines and are
-// not changed once made.
+// Sample is one value of one metric at one moment. Samples are shared between goroutines, so they must not be changed.
 type Sample struct {
 	// Name is a name in the Catalogue.
 	Name string
 	Kind Kind
-	// Value is in the unit that the Catalogue gives for Name.
+	// Value has the unit that the Catalogue has for Name.
 	Value float64
-	// Time is when the value was read. It never changes, however late the sample is delivered.
+	// Time is when the value was read. It stays the same, however late the sample is delivered.
 	Time time.Time
-	// Interval is, for a Count, the time that it covers, ending at Time. It is 0 for a Gauge.
+	// Interval is the time that a Count covers; it ends at Time. It is 0 for a Gauge.
 	Interval time.Duration
-	// Tags are "key:value" pairs of this sample alone; a sink adds those of the process, see AllTags.
+	// Tags are the tags of this sample, "key:value". A sink adds those of the process: see AllTags.
 	Tags []string
 }

@@ -9,14 +9,14 @@ import (
 	"unicode/utf8"
 )
 
-// MaxTagLength is Datadog's limit of a tag, its key included, in characters.
+// MaxTagLength is Datadog's limit for the length of a tag with its key, in characters.
 const MaxTagLength = 200
 
-// NoValue is the value of a tag of which nothing is known.
+// NoValue is the value of a tag if the value is not known.
 const NoValue = "n/a"
 
-// CheckTag says what about a tag that a person wrote is against Datadog's rules: a letter first, then
-// letters, digits and _ - : . / up to 200 characters.
+// CheckTag checks a tag that a person wrote by Datadog's rules: a letter first, then letters, digits and _ - : . / up to 200
+// characters.
 func CheckTag(tag string) error {
 	if !utf8.ValidString(tag) {
 		return errors.New("is not UTF-8")
@@ -43,16 +43,15 @@ func isTagRune(r rune) bool {
 	return unicode.IsLetter(r) || unicode.IsDigit(r)
 }
 
-// AppendTag appends "key:value" to b, with the value as a receiver would store it, whoever wrote it:
-// in lower case, what is not allowed as one underscore, no more than 200 bytes, no underscore or colon
-// at its end. Values that differ in that alone become one. A value of which nothing is left becomes
-// NoValue. The key is taken as it is.
+// AppendTag appends "key:value" to b. It makes the value valid, as a receiver would store it: lower case, one underscore for
+// each run of other characters, no underscore and no colon at the end, and the whole tag at most 200 bytes. So values that
+// differ only in this become equal. If nothing of the value is left, it becomes NoValue. The key is not changed.
 func AppendTag(b []byte, key, value string) []byte {
 	end := len(b) + MaxTagLength
 	b = append(append(b, key...), ':')
 	start := len(b)
 	value = value[:min(len(value), 4*MaxTagLength)]
-	gap := false // an underscore is due
+	gap := false // an underscore must come before the next character
 	for _, r := range value {
 		r = unicode.ToLower(r)
 		if r == '_' || !isTagRune(r) {
@@ -81,9 +80,9 @@ func AppendTag(b []byte, key, value string) []byte {
 	return b
 }
 
-// AllTags returns the tags of a sample under those of the process that sends it, which a sink adds.
-// A tag of the sample stands in for the process's tags of the same key. The service and the version
-// of the process are never on a metric of flows or DNS, where they would pass for those of the flow's owner.
+// AllTags returns the tags of socktally's process together with those of a sample, for a sink. A tag of the sample replaces
+// the tags of the process with the same key. Metrics of flows and DNS never have the service and the version of the process:
+// they would be taken for those of the flow's owner.
 func AllTags(process []string, s Sample) []string {
 	if len(s.Tags) == 0 && !isFlowMetric(s.Name) {
 		return process
@@ -92,8 +91,8 @@ func AllTags(process []string, s Sample) []string {
 	for _, tag := range process {
 		key, _, _ := strings.Cut(tag, ":")
 		hidden := isFlowMetric(s.Name) && (key == "service" || key == "version")
-		if !hidden && !slices.ContainsFunc(s.Tags, func(own string) bool {
-			return strings.HasPrefix(own, key) && (len(own) == len(key) || own[len(key)] == ':')
+		if !hidden && !slices.ContainsFunc(s.Tags, func(sampleTag string) bool {
+			return strings.HasPrefix(sampleTag, key) && (len(sampleTag) == len(key) || sampleTag[len(key)] == ':')
 		}) {
 			all = append(all, tag)
 		}

@@ -1,24 +1,24 @@
 package record
 
-// Counters are what a flow did in one interval. Bytes are the application's: no retransmitted ones,
-// no SYN, no FIN, no header. Packets are TCP segments of any kind, retransmitted ones included, or
-// UDP datagrams. UDP has none of the others. What is added here has its line in Fields.
+// Counters are the counters of a flow in one interval. Bytes are those of the application: no retransmitted bytes, no SYN,
+// no FIN, no headers. Packets are TCP segments of any kind, also retransmitted ones, or UDP datagrams. UDP has only bytes and
+// packets. Each counter here also needs a line in Fields.
 type Counters struct {
 	BytesSentByClient   uint64
 	BytesSentByServer   uint64
 	PacketsSentByClient uint64
 	PacketsSentByServer uint64
-	// RTTSum is the sum of the smoothed round trip times, in microseconds, of the RTTSamples sockets
-	// that had traffic.
+	// RTTSum is the sum of smoothed round trip times, in microseconds. RTTSamples is how many were summed: one for each
+	// socket with traffic.
 	RTTSum     uint64
 	RTTSamples uint64
 	// Retransmits counts segments that this host sent again, SYNs included.
 	Retransmits uint64
-	// Established and Closed count connections. An attempt that failed is in neither.
+	// Established and Closed count connections. A failed attempt is in neither.
 	Established uint64
 	Closed      uint64
-	// Refusals, Timeouts and Unreachables count connections, and attempts at one, that ended by
-	// ECONNREFUSED, ETIMEDOUT and EHOSTUNREACH, ENETUNREACH or the like.
+	// Refusals count connections and attempts that ended with ECONNREFUSED, Timeouts those with ETIMEDOUT, and
+	// Unreachables those with EHOSTUNREACH, ENETUNREACH and similar errors.
 	Refusals     uint64
 	Timeouts     uint64
 	Unreachables uint64
@@ -27,14 +27,14 @@ type Counters struct {
 	DeliveredCE uint64
 	ReordSeen   uint64
 	RcvOOOPack  uint64
-	// RTOCount and RecoveryCount are there only where Known says so.
+	// RTOCount and RecoveryCount are valid only if they are in Known.
 	RTOCount      uint64
 	RecoveryCount uint64
-	// Known says which of the counters are known that not every kernel has.
+	// Known says which of the optional counters this kernel has.
 	Known Known
 }
 
-// Known is a set of counters that not every kernel has.
+// Known is a set of optional counters: those that not every kernel has.
 type Known uint8
 
 const (
@@ -42,8 +42,7 @@ const (
 	KnowsRecoveryCount                   // from Linux 6.7 on
 )
 
-// RTTMicroSeconds is the smoothed round trip time, averaged over the sockets that had traffic; 0 where
-// it is not known.
+// RTTMicroSeconds is the mean of the smoothed round trip times of sockets with traffic. It is 0 if that is not known.
 func (c Counters) RTTMicroSeconds() uint64 {
 	if c.RTTSamples == 0 {
 		return 0
@@ -51,14 +50,14 @@ func (c Counters) RTTMicroSeconds() uint64 {
 	return c.RTTSum / c.RTTSamples
 }
 
-// Reversed is the same as the other end counts it: what the client sent is what the server sent, and the reverse.
+// Reversed returns the counters with client and server exchanged.
 func (c Counters) Reversed() Counters {
 	c.BytesSentByClient, c.BytesSentByServer = c.BytesSentByServer, c.BytesSentByClient
 	c.PacketsSentByClient, c.PacketsSentByServer = c.PacketsSentByServer, c.PacketsSentByClient
 	return c
 }
 
-// Add adds what other holds, and leaves that as it is. A counter that neither knows stays unknown.
+// Add adds the counters of other, which is not changed. An optional counter is known if one of the two knows it.
 func (c *Counters) Add(other *Counters) {
 	for i := range fields {
 		*fields[i].Of(c) += *fields[i].Of(other)

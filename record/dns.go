@@ -1,14 +1,13 @@
 package record
 
-// Other is the name and type of DNS queries that found no room under their own.
+// Other is the name and type in a record that sums DNS queries for which there was no room.
 const Other = "other"
 
-// DNS is what became, in one interval, of the queries that one client sent to one server for
-// one name and type. A record whose Name is Other sums names that found no room; if it has no
-// addresses either, also clients and servers.
+// DNS are the queries that one client sent to one server for one name and type in one interval. If the Name is Other, the
+// record sums names for which there was no room. If it has no addresses either, it sums clients and servers too.
 type DNS struct {
 	Protocol string // "udp" or "tcp"
-	// Direction says which ends are here: whose socket showed the queries.
+	// Direction says which ends are on this host: the queries were seen at the sockets of these ends.
 	Direction      Direction
 	Client, Server Endpoint
 	Name           string // lower case, without the last dot
@@ -16,9 +15,9 @@ type DNS struct {
 	DNSCounts
 }
 
-// DNSCounts are what became of the queries of one record. A query is counted when it is
-// sent, its answer or timeout when that comes, so that over time
-// Requests = Successes + NXDomain + ServFail + OtherFailures + Timeouts + those that still wait.
+// DNSCounts are the counters of a record of DNS queries. A query is counted when it is sent, and its answer or timeout when
+// that comes. So over time
+// Requests = Successes + NXDomain + ServFail + OtherFailures + Timeouts + the queries that are still waiting.
 type DNSCounts struct {
 	Requests      uint64
 	Successes     uint64
@@ -26,12 +25,12 @@ type DNSCounts struct {
 	ServFail      uint64
 	OtherFailures uint64 // refused, not implemented, format error and all other codes
 	Timeouts      uint64
-	// SuccessLatency and FailureLatency are the times from query to answer. A timeout is in neither.
+	// SuccessLatency and FailureLatency are the times from query to answer. Timeouts are in neither.
 	SuccessLatency Latency
 	FailureLatency Latency
 }
 
-// Add adds what other holds, and leaves that as it is.
+// Add adds the counters of other, which is not changed.
 func (c *DNSCounts) Add(other *DNSCounts) {
 	for i := range dnsFields {
 		*dnsFields[i].Of(c) += *dnsFields[i].Of(other)
@@ -40,8 +39,8 @@ func (c *DNSCounts) Add(other *DNSCounts) {
 	c.FailureLatency.Merge(&other.FailureLatency)
 }
 
-// FailedResponses are the answers that say that something failed.
+// FailedResponses is the number of answers with an error.
 func (c *DNSCounts) FailedResponses() uint64 { return c.NXDomain + c.ServFail + c.OtherFailures }
 
-// Failures are failed answers and timeouts.
+// Failures is the number of answers with an error and of timeouts.
 func (c *DNSCounts) Failures() uint64 { return c.FailedResponses() + c.Timeouts }

@@ -1,7 +1,6 @@
-// Package record holds what a tally is made of: one record for what one flow did in an interval, and one for what
-// became of its DNS queries, each with the two ends that took part and who owns them. Everything that counts, keeps,
-// sends or shows flows speaks of them in these types.
+// Package record has the types of a tally: a Flow for each flow of an interval, and a DNS for each kind of DNS query. Both
+// have two ends with their owners. All packages that count, keep, send or show flows use these types.
 //
-// The counters are listed once, in Fields and DNSFields. JSON, the store, the API and the documentation range over
-// those lists, so that a counter that is added there reaches them all.
+// Fields and DNSFields list the counters. JSON, the store, the API and the documentation range over these lists, so a new
+// counter in a list is in all of them.
 package record

@@ -2,7 +2,7 @@ package record
 
 import "slices"
 
-// Unit is what a counter counts, in Datadog's words.
+// Unit is the unit of a counter, by Datadog's name.
 type Unit string
 
 const (
@@ -23,8 +23,8 @@ type Field[C any] struct {
 	Unit Unit
 	// TCPOnly says that UDP has no such counter.
 	TCPOnly bool
-	// Metric ends the name of the counter's metric, after socktally.flow. or socktally.dns.; "" where it is not sent. There the
-	// client stands for the end on this host, the server for the other one.
+	// Metric is the last part of the name of the counter's metric, after socktally.flow. or socktally.dns. It is "" if
+	// there is no metric. In a metric, the client is the end on this host, and the server is the other one.
 	Metric string
 	// Part says that the counter is only a part of what is shown.
 	Part bool
@@ -58,7 +58,7 @@ var fields = []Field[Counters]{
 	{Name: "tcp_rcv_ooo_pack", Unit: Segment, TCPOnly: true, Of: func(c *Counters) *uint64 { return &c.RcvOOOPack }},
 }
 
-// Fields returns all counters of a flow. The caller may keep the slice.
+// Fields returns all counters of a flow. The caller may change the slice.
 func Fields() []Field[Counters] { return slices.Clone(fields) }
 
 var dnsFields = []Field[DNSCounts]{
@@ -70,6 +70,6 @@ var dnsFields = []Field[DNSCounts]{
 	{Name: "dns_timeouts", Unit: Query, Metric: "timeouts", Of: func(c *DNSCounts) *uint64 { return &c.Timeouts }},
 }
 
-// DNSFields returns all counters of DNS queries; their latencies are histograms beside them. The caller may
-// keep the slice.
+// DNSFields returns all counters of DNS queries. Latencies are not among them: they are histograms. The caller may change the
+// slice.
 func DNSFields() []Field[DNSCounts] { return slices.Clone(dnsFields) }

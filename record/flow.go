@@ -6,23 +6,23 @@ type Source string
 const (
 	// FromEBPF counts every connection, however short.
 	FromEBPF Source = "ebpf"
-	// FromSockDiag counts what is open when it looks.
+	// FromSockDiag counts the connections that are open at a poll.
 	FromSockDiag Source = "sockdiag"
 )
 
-// Flow is what one flow did in one interval. A record whose addresses are not valid is an overflow record:
-// the sum of the flows that found no room.
+// Flow is one flow of one interval. If the addresses are invalid it is an overflow record: the sum of the flows for which
+// there was no room.
 type Flow struct {
 	Protocol  string // "tcp" or "udp"
-	Family    string // "ipv4" or "ipv6"; a mapped address is IPv4
+	Family    string // "ipv4" or "ipv6": see the function Family
 	Source    Source
 	Direction Direction
 	Client    Endpoint
 	Server    Endpoint
-	// ServerDomain is the name that the server's address was last the DNS answer for, if any.
+	// ServerDomain is the name for which DNS last gave the address of the server, "" if there is none.
 	ServerDomain string
 	Counters
 }
 
-// Overflow says whether the record sums flows that found no room of their own.
+// Overflow says whether it is an overflow record.
 func (r Flow) Overflow() bool { return !r.Server.Addr.IsValid() }

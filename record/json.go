@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 )
 
-// object writes one JSON object, member by member, in the order in which they come.
+// object writes one JSON object, with its members in the order of the calls.
 type object struct{ bytes.Buffer }
 
 func (o *object) put(name string, value any) {
@@ -13,11 +13,11 @@ func (o *object) put(name string, value any) {
 		o.WriteByte(',')
 	}
 	text, err := json.Marshal(value)
-	if err != nil { // no value that is put here fails
+	if err != nil { // cannot happen with the values in this file
 		text = []byte("null")
 	}
 	o.WriteByte('"')
-	o.WriteString(name) // none needs escaping
+	o.WriteString(name) // no name in this file needs escaping
 	o.WriteString(`":`)
 	o.Write(text)
 }
@@ -46,8 +46,8 @@ func (o *object) putEndpoint(side string, e *Endpoint) {
 	o.putNonEmpty(side+"_pod_uid", e.Owner.PodUID)
 }
 
-// MarshalJSON gives one flat object. A record of UDP lacks the counters that only TCP has, and one of a kernel
-// that does not count something lacks that.
+// MarshalJSON returns one flat object. A record of UDP does not have the counters of TCP. Optional counters are left out if
+// they are not known.
 func (r Flow) MarshalJSON() ([]byte, error) {
 	var o object
 	o.put("protocol", r.Protocol)
@@ -71,7 +71,7 @@ func (r Flow) MarshalJSON() ([]byte, error) {
 	return o.close()
 }
 
-// percentiles are of a latency, in microseconds.
+// percentiles are those of a latency, in microseconds.
 type percentiles struct {
 	P50 uint64 `json:"p50"`
 	P75 uint64 `json:"p75"`
@@ -86,7 +86,7 @@ func (o *object) putLatency(name string, l *Latency) {
 	}
 }
 
-// MarshalJSON gives one flat object, but for the percentiles of the latencies, in microseconds.
+// MarshalJSON returns one object. It is flat, except for the percentiles of latencies, in microseconds.
 func (r DNS) MarshalJSON() ([]byte, error) {
 	var o object
 	o.put("protocol", r.Protocol)

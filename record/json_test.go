@@ -30,7 +30,7 @@ func TestRecordJSON(t *testing.T) {
 	}
 }
 
-// A counter that is added to the list reaches JSON.
+// A counter that is added to the list is in JSON.
 func TestAddedCounterIsInJSON(t *testing.T) {
 	before := fields
 	defer func() { fields = before }()

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// accuracy is how far a percentile may be from the true one, as a part of it.
+// accuracy is the largest relative error of a percentile.
 const accuracy = 0.01
 
-// logGamma is the logarithm of how much each bucket's upper bound is above the one before.
+// logGamma is the logarithm of gamma, the ratio of the upper bounds of two adjacent buckets.
 var logGamma = math.Log((1 + accuracy) / (1 - accuracy))
 
-// Latency is a histogram of durations in whole microseconds, from which percentiles come within one
-// percent of their value. Two of them merge without loss. The zero value is empty.
+// Latency is a histogram of durations in whole microseconds. Its percentiles have an error of one percent at most. Two
+// histograms can be merged without loss. The zero value is empty.
 //
-// Its buckets grow by one factor, as those of DDSketch do; a second is in bucket 691, so that what
-// any one timeout allows is below a thousand buckets, of which only those in use are held.
+// As in DDSketch, each bucket is larger than the one before by the same factor. One second is in bucket 691, so durations up
+// to any usual timeout need less than a thousand buckets. Only buckets in use take memory.
 type Latency struct {
 	buckets map[uint16]uint64
 	count   uint64
@@ -38,7 +38,7 @@ func (l *Latency) Add(d time.Duration) {
 // Count is how many durations were added.
 func (l *Latency) Count() uint64 { return l.count }
 
-// Merge adds all that other holds.
+// Merge adds the durations of other, which is not changed.
 func (l *Latency) Merge(other *Latency) {
 	if other.count == 0 {
 		return
@@ -53,8 +53,8 @@ func (l *Latency) Merge(other *Latency) {
 	l.max = max(l.max, other.max)
 }
 
-// Percentile returns, in microseconds, what p percent of the durations do not exceed, for p from 0
-// to 100; 0 where there are none.
+// Percentile returns the duration, in microseconds, that p percent of the durations do not exceed, for p from 0 to 100. It
+// is 0 if the histogram is empty.
 func (l *Latency) Percentile(p float64) uint64 {
 	if l.count == 0 {
 		return 0
@@ -66,7 +66,7 @@ func (l *Latency) Percentile(p float64) uint64 {
 	var below uint64
 	for _, i := range slices.Sorted(maps.Keys(l.buckets)) {
 		if below += l.buckets[i]; below >= max(rank, 1) {
-			// In the middle of the bucket's bounds: equally far, as a part, from both.
+			// The value with the same relative distance to both bounds of the bucket.
 			return min(uint64(math.Round(2*math.Exp(float64(i)*logGamma)/(1+math.Exp(logGamma)))), l.max)
 		}
 	}

@@ -10,9 +10,9 @@ import (
 
 var errLatency = errors.New("decode latency: not a histogram")
 
-// AppendBinary appends the histogram to b: its maximum, then for each bucket in use how far its number
-// is above the one before and how many durations it holds, all as varints. Nothing stands for an empty
-// histogram. It does not fail.
+// AppendBinary appends the histogram to b, as varints. First comes the maximum. Then each bucket in use has two numbers: the
+// difference of its index to that of the bucket before, and its number of durations. An empty histogram has no bytes. The
+// error is always nil.
 func (l *Latency) AppendBinary(b []byte) ([]byte, error) {
 	if l.count == 0 {
 		return b, nil
@@ -27,8 +27,8 @@ func (l *Latency) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// UnmarshalBinary makes l what data, all of it, says in the form of AppendBinary. It keeps the memory
-// that l has, and none of data. After an error l is empty.
+// UnmarshalBinary replaces l by the histogram in data, in the form of AppendBinary. It uses the memory of l again, and keeps
+// no reference to data. After an error, l is empty.
 func (l *Latency) UnmarshalBinary(data []byte) error {
 	clear(l.buckets)
 	l.count, l.max = 0, 0

@@ -7,14 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// MaxName bounds a name in bytes. No valid one is longer: a path is below 4096 bytes, a DNS name, written out, below
-// 1024, and a container's id, a tag or a name of a process much shorter.
+// MaxName is the largest length of a name in bytes. No valid name is longer: a path has less than 4096 bytes, a DNS name with
+// all its escapes less than 1024, and a container's id, a tag or the name of a process much less.
 const MaxName = 4096
 
-// CleanName makes a name valid that came from outside, where anybody may have written it: UTF-8, without control
-// characters, at most MaxName bytes. Each run of bytes that are not UTF-8, or of control characters, becomes one U+FFFD,
-// the replacement character. A valid name stays as it is. What a name must be besides, so as to be a tag or to fit into a
-// terminal, is for whoever writes it there.
+// CleanName makes a name from outside valid: UTF-8, without control characters, at most MaxName bytes. Each run of bytes that
+// are not UTF-8, or of control characters, becomes one U+FFFD, the replacement character. A valid name does not change. The
+// code that writes a name to a tag or a terminal must check the rules there.
 func CleanName(name string) string {
 	if isClean(name) {
 		return name
@@ -53,12 +52,12 @@ func isClean(name string) bool {
 	return true
 }
 
-// CutName returns the beginning of a name, of at most so many bytes. It cuts no character in two.
+// CutName returns the first bytes of a name, at most the given number. It cuts no character in two.
 func CutName(name string, most int) string {
 	if len(name) <= most {
 		return name
 	}
-	// A character has at most four bytes. What is no UTF-8 anyway may be cut anywhere.
+	// A character has at most four bytes. A text that is not UTF-8 may be cut anywhere.
 	for n := most; n > 0 && n > most-utf8.UTFMax; n-- {
 		if utf8.RuneStart(name[n]) {
 			return name[:n]
@@ -67,14 +66,14 @@ func CutName(name string, most int) string {
 	return name[:most]
 }
 
-// CleanNames cleans every name in the record. Nothing that other records share is changed.
+// CleanNames cleans every name in the record. It does not change tags that other records share.
 func (r *Flow) CleanNames() {
 	r.Client.Owner.cleanNames()
 	r.Server.Owner.cleanNames()
 	r.ServerDomain = CleanName(r.ServerDomain)
 }
 
-// CleanNames cleans every name in the record. Nothing that other records share is changed.
+// CleanNames cleans every name in the record. It does not change tags that other records share.
 func (r *DNS) CleanNames() {
 	r.Client.Owner.cleanNames()
 	r.Server.Owner.cleanNames()

@@ -61,7 +61,8 @@ func FuzzCleanName(f *testing.F) {
 	})
 }
 
-// TestCleanNamesLeavesNone fills every string of a record with what no name is, also of fields that do not exist yet.
+// TestCleanNamesLeavesNone fills every string of a record with an invalid name. It finds the strings by reflection, so later
+// fields are tested too.
 func TestCleanNamesLeavesNone(t *testing.T) {
 	const bad = "a\n\xff"
 	words := []string{"Protocol", "Family", "Source", "Direction"} // words of this program, not from outside
@@ -94,7 +95,7 @@ func TestCleanNamesLeavesNone(t *testing.T) {
 	}
 }
 
-// eachName visits the strings of a struct and of those in it, but for fields of these names.
+// eachName visits the strings of a struct and of the structs in it, except fields with these names.
 func eachName(v reflect.Value, but []string, visit func(reflect.Value)) {
 	for i := range v.NumField() {
 		switch f := v.Field(i); {

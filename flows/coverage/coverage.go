@@ -46,34 +46,34 @@ type Entry struct {
 }
 
 // Because is the text of Errors, "" if there are none.
-func (c Entry) Because() string {
-	texts := make([]string, len(c.Errors))
-	for i, r := range c.Errors {
+func (e Entry) Because() string {
+	texts := make([]string, len(e.Errors))
+	for i, r := range e.Errors {
 		texts[i] = r.Error()
 	}
 	return strings.Join(texts, "; ")
 }
 
 // String is one line: "tcp_open by iter/task_file: walk_storage (iter/bpf_sk_storage_map): operation not permitted".
-func (c Entry) String() string {
-	text := string(c.Part) + " is not counted"
-	if c.By != "" {
-		text = string(c.Part) + " by " + c.By
+func (e Entry) String() string {
+	text := string(e.Part) + " is not counted"
+	if e.By != "" {
+		text = string(e.Part) + " by " + e.By
 	}
-	if len(c.Errors) > 0 {
-		text += ": " + c.Because()
+	if len(e.Errors) > 0 {
+		text += ": " + e.Because()
 	}
-	if c.Lost != "" {
-		text += "; lost: " + c.Lost
+	if e.Lost != "" {
+		text += "; lost: " + e.Lost
 	}
 	return text
 }
 
 // LogValue is a group with the keys part, by, because, lost and do. Empty values are left out.
-func (c Entry) LogValue() slog.Value {
+func (e Entry) LogValue() slog.Value {
 	var attributes []slog.Attr
 	for _, a := range []struct{ key, value string }{
-		{"part", string(c.Part)}, {"by", c.By}, {"because", c.Because()}, {"lost", c.Lost}, {"do", c.Remedy},
+		{"part", string(e.Part)}, {"by", e.By}, {"because", e.Because()}, {"lost", e.Lost}, {"do", e.Remedy},
 	} {
 		if a.value != "" {
 			attributes = append(attributes, slog.String(a.key, a.value))
@@ -169,39 +169,39 @@ type Report struct {
 }
 
 // Add adds a Part, what counts it, and the errors of what was tried before. Errors may be nil.
-func (c *Report) Add(part Part, by string, errs ...error) {
+func (r *Report) Add(part Part, by string, errs ...error) {
 	entry := Entry{Part: part, By: by}
 	for _, err := range errs {
 		if err != nil {
-			entry.Errors = append(entry.Errors, c.Explain(part, err))
+			entry.Errors = append(entry.Errors, r.Explain(part, err))
 		}
 	}
 	if len(entry.Errors) > 0 {
 		entry.Lost = lost(part, by)
 		entry.Remedy = remedy(entry.Errors[0])
 	}
-	c.Entries = append(c.Entries, entry)
+	r.Entries = append(r.Entries, entry)
 }
 
 // Explain finds the cause of an error that keeps a part from being counted.
-func (c *Report) Explain(part Part, err error) *LoadError {
+func (r *Report) Explain(part Part, err error) *LoadError {
 	var known *LoadError
 	if errors.As(err, &known) {
 		return known
 	}
-	return c.Facts.explain(err, part == UDP || part == DNS)
+	return r.Facts.explain(err, part == UDP || part == DNS)
 }
 
 // Sort sorts the entries into the order of the constants above.
-func (c *Report) Sort() {
-	slices.SortFunc(c.Entries, func(a, b Entry) int { return slices.Index(parts, a.Part) - slices.Index(parts, b.Part) })
+func (r *Report) Sort() {
+	slices.SortFunc(r.Entries, func(a, b Entry) int { return slices.Index(parts, a.Part) - slices.Index(parts, b.Part) })
 }
 
 // Of returns the entry of a Part, nil if the Part was not asked for.
-func (c *Report) Of(part Part) *Entry {
-	for i := range c.Entries {
-		if c.Entries[i].Part == part {
-			return &c.Entries[i]
+func (r *Report) Of(part Part) *Entry {
+	for i := range r.Entries {
+		if r.Entries[i].Part == part {
+			return &r.Entries[i]
 		}
 	}
 	return nil

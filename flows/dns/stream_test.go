@@ -9,19 +9,19 @@ import (
 	"testing"
 )
 
-// framed puts a message's length before it.
+// framed returns a message with its length before it.
 func framed(message []byte) []byte {
 	return append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...)
 }
 
-// segment is a part of a stream as the kernel shows it: with no more than the first bytes.
+// segment is a segment of a stream, with only the first bytes, as the BPF programs copy it.
 func segment(stream []byte, from, to int, first uint32, fromClient bool) Segment[int] {
 	p := sent(ms, stream[from:min(to, from+512)])
 	p.TCP, p.FromClient = true, fromClient
 	return Segment[int]{Packet: p, Sequence: first + uint32(from), Length: uint32(to - from)}
 }
 
-// Streams are cut anywhere, shown twice and sent again; each message is read once.
+// Streams are cut at any place, seen twice and retransmitted. Each message is read once.
 func TestStreamsAreRead(t *testing.T) {
 	big := []string{}
 	for i := range 100 {
@@ -35,14 +35,14 @@ func TestStreamsAreRead(t *testing.T) {
 		for i := range n {
 			name := strings.Repeat("long.", i*5) + "invalid."
 			queries = append(queries, framed(pack(uint16(i), name, nil))...)
-			// One long answer at the end: of what follows in its segments not all is copied.
+			// The last message is long, so that its segments are not copied completely.
 			addresses := big[:1]
 			if i == n-1 {
 				addresses = big
 			}
 			answers = append(answers, framed(pack(uint16(i), name, reply(0, addresses...)))...)
 		}
-		start := random.Uint32() // near the end of the space too
+		start := random.Uint32() // sequence numbers may wrap around
 		if round%2 == 0 {
 			start = -uint32(random.IntN(200))
 		}
@@ -50,7 +50,7 @@ func TestStreamsAreRead(t *testing.T) {
 			stream     []byte
 			fromClient bool
 		}{{queries, true}, {answers, false}} {
-			if round%3 == 0 { // else the first segment is taken for the beginning
+			if round%3 == 0 { // otherwise there is no SYN, and the first segment is taken for the beginning
 				syn := segment(nil, 0, 0, start-1, d.fromClient)
 				syn.First = true
 				tally.AddSegment(syn)
@@ -78,7 +78,7 @@ func TestStreamsAreRead(t *testing.T) {
 	}
 }
 
-// A gap in what is passed over is nothing; one before a message ends the reading, and is counted once.
+// A gap in skipped bytes does no harm. After a gap before a message nothing more is read, and this is counted once.
 func TestStreamsWithGaps(t *testing.T) {
 	tally := New[int](Options{})
 	question := framed(pack(1, "a.invalid.", nil))
@@ -86,7 +86,7 @@ func TestStreamsWithGaps(t *testing.T) {
 	stream = append(stream, framed(append(pack(2, "b.invalid.", nil), make([]byte, 3000)...))...)
 	stream = append(stream, question...)
 	tally.AddSegment(segment(stream, 0, 700, 5, true))
-	tally.AddSegment(segment(stream, 1400, 2000, 5, true)) // 700 to 1400 comes later
+	tally.AddSegment(segment(stream, 1400, 2000, 5, true)) // bytes 700 to 1400 are missing
 	tally.AddSegment(segment(stream, 700, 1400, 5, true))
 	tally.AddSegment(segment(stream, 2000, len(stream)-len(question), 5, true))
 	if l := tally.Losses(); l != (Losses{}) {
@@ -105,7 +105,7 @@ func TestStreamsWithGaps(t *testing.T) {
 	if l := tally.Losses(); l != (Losses{Malformed: 1}) {
 		t.Errorf("losses %+v", l)
 	}
-	// After a while whatever comes is a beginning.
+	// After the timeout, any segment is taken for a beginning.
 	tally.Expire(ms + 16_000*ms)
 	tally.AddSegment(segment(question, 0, len(question), 77, true))
 	k := keyOf("a.invalid")

@@ -89,14 +89,14 @@ func TestAnswersAreMatched(t *testing.T) {
 	}
 }
 
-// Answers come in any order, twice, late, or for another question; queries are sent again.
+// Answers come in any order, twice, late, or for another question. Queries are retransmitted.
 func TestUnevenAnswers(t *testing.T) {
 	tally := New[int](Options{Timeout: time.Second})
 	a, b := pack(1, "a.invalid.", nil), pack(2, "b.invalid.", nil)
 	yesA, yesB := pack(1, "a.invalid.", reply(0)), pack(2, "b.invalid.", reply(0))
 	tally.Add(sent(0, a))
 	tally.Add(sent(1*ms, b))
-	tally.Add(sent(500*ms, a)) // again
+	tally.Add(sent(500*ms, a)) // retransmitted
 	tally.Add(came(600*ms, yesB))
 	tally.Add(came(700*ms, yesA))
 	tally.Add(came(701*ms, yesA)) // the answer to the second
@@ -139,7 +139,7 @@ func TestBadPackets(t *testing.T) {
 	}
 }
 
-// EDNS adds a record at the end; a copy may be cut anywhere behind the question.
+// EDNS adds a record at the end. A copy may be cut at any place after the question.
 func TestCutPackets(t *testing.T) {
 	edns := pack(1, "a.invalid.", func(m *dnsmessage.Message) {
 		var h dnsmessage.ResourceHeader

@@ -84,47 +84,47 @@ func NewTable(proc string, maxProcesses int) *Table {
 }
 
 // BeginInterval begins an interval. Cgroups that were missing before are searched again.
-func (d *Table) BeginInterval() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	clear(d.missingCgroups)
+func (t *Table) BeginInterval() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.missingCgroups)
 }
 
 // Learn adds a Snapshot. It keeps no reference to Environ.
-func (d *Table) Learn(t Snapshot) {
+func (t *Table) Learn(s Snapshot) {
 	var id identity
 	ok := false
-	k := key{pid: t.PID, startID: t.StartID}
-	if len(t.Environ) < t.Total {
+	k := key{pid: s.PID, startID: s.StartID}
+	if len(s.Environ) < s.Total {
 		// The program could not read all: it was not the current process, a page was swapped out, or the
 		// environment is very large.
-		id, ok = readIdentity(d.proc, k)
+		id, ok = readIdentity(t.proc, k)
 	}
 	if !ok {
-		id = parseEnviron(t.Environ)
+		id = parseEnviron(s.Environ)
 	}
-	if c := containerOf(t.Cgroup); c != (container{}) {
+	if c := containerOf(s.Cgroup); c != (container{}) {
 		id.container = c
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.processes.Put(k, id)
-	if t.CgroupID != 0 {
-		d.removedCgroups.Put(t.CgroupID, t.Cgroup)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.processes.Put(k, id)
+	if s.CgroupID != 0 {
+		t.removedCgroups.Put(s.CgroupID, s.Cgroup)
 	}
 }
 
 // Describe returns all that is known about the owner of a socket.
-func (d *Table) Describe(o Ref) record.Owner {
+func (t *Table) Describe(o Ref) record.Owner {
 	comm := o.Comm.String()
 	owner := record.Owner{PID: o.PID, Process: comm, Service: comm, CgroupID: o.CgroupID, NetNS: o.NetNS}
 	if o.PID == 0 {
 		return owner
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	id := d.identify(o)
-	owner.Cgroup = d.cgroupPath(o.CgroupID)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	id := t.identify(o)
+	owner.Cgroup = t.cgroupPath(o.CgroupID)
 	in := containerOf(owner.Cgroup)
 	if in == (container{}) {
 		in = id.container
@@ -138,38 +138,38 @@ func (d *Table) Describe(o Ref) record.Owner {
 }
 
 // identify returns the identity from a Snapshot or, if there is none, from /proc.
-func (d *Table) identify(o Ref) identity {
-	if id, ok := d.processes.Get(key{pid: o.PID, startID: o.StartID}); ok {
+func (t *Table) identify(o Ref) identity {
+	if id, ok := t.processes.Get(key{pid: o.PID, startID: o.StartID}); ok {
 		return id
 	}
 	p := key{o.PID, o.StartID, o.Comm}
-	id, ok := d.processes.Get(p)
+	id, ok := t.processes.Get(p)
 	if !ok {
-		id, _ = readIdentity(d.proc, p)
-		d.processes.Put(p, id)
+		id, _ = readIdentity(t.proc, p)
+		t.processes.Put(p, id)
 	}
 	return id
 }
 
 // cgroupPath returns the path of a cgroup by its id, which is the inode number of its directory. If the id is not known,
 // the whole hierarchy is read again, at most once an interval.
-func (d *Table) cgroupPath(id uint64) string {
+func (t *Table) cgroupPath(id uint64) string {
 	if id == 0 {
 		return ""
 	}
-	if path, ok := d.cgroups[id]; ok {
+	if path, ok := t.cgroups[id]; ok {
 		return path
 	}
-	if !d.missingCgroups[id] {
-		if len(d.missingCgroups) == 0 {
-			d.cgroups = cgroupPaths(d.cgroupRoot)
+	if !t.missingCgroups[id] {
+		if len(t.missingCgroups) == 0 {
+			t.cgroups = cgroupPaths(t.cgroupRoot)
 		}
-		if path, ok := d.cgroups[id]; ok {
+		if path, ok := t.cgroups[id]; ok {
 			return path
 		}
-		d.missingCgroups[id] = true
+		t.missingCgroups[id] = true
 	}
-	path, _ := d.removedCgroups.Get(id)
+	path, _ := t.removedCgroups.Get(id)
 	return path
 }
 

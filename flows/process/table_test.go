@@ -55,7 +55,7 @@ func TestContainerOf(t *testing.T) {
 		"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-" + podSpec + ".slice/crio-conmon-" + someID + ".scope":      {podUID: podUID},
 		"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-" + podSpec + ".slice/docker-" + someID + ".scope":           {someID, podUID},
 		"kubepods-burstable-" + podSpec + ".slice/cri-containerd-" + someID + ".scope":                                            {someID, podUID},
-		// A node in a container, and containerd told of no systemd while the kubelet uses it.
+		// A node in a container, and a node where the kubelet uses systemd but containerd does not.
 		"/docker/" + otherID + "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-" + podSpec + ".slice/cri-containerd-" + someID + ".scope": {someID, podUID},
 		"/system.slice/containerd.service/kubepods-burstable-" + podSpec + ".slice:cri-containerd:" + someID:                                      {someID, podUID},
 		// /proc/PID/cgroup: version 1, hybrid and version 2.

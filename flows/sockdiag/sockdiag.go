@@ -84,8 +84,8 @@ type tuple struct {
 
 // Open makes a first poll. What the open connections have done so far is not counted.
 func Open(o Options) (*Counter, error) {
-	d := &Counter{options: o, owners: process.NewSocketOwners(o.Proc), connections: make(map[socketID]*connection)}
-	p, err := d.poll()
+	c := &Counter{options: o, owners: process.NewSocketOwners(o.Proc), connections: make(map[socketID]*connection)}
+	p, err := c.poll()
 	if err != nil {
 		if errors.Is(err, unix.ENOENT) {
 			// This is netlink's error if it has no handler for TCP.
@@ -93,42 +93,42 @@ func Open(o Options) (*Counter, error) {
 		}
 		return nil, fmt.Errorf("poll sockets by sock_diag: %w", err)
 	}
-	d.update(p)
-	return d, nil
+	c.update(p)
+	return c, nil
 }
 
 // Flows polls and returns the counts since the last call, each flow once.
-func (d *Counter) Flows(ctx context.Context) ([]end.Flow, error) {
+func (c *Counter) Flows(ctx context.Context) ([]end.Flow, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	p, err := d.poll()
+	p, err := c.poll()
 	if err != nil {
 		return nil, fmt.Errorf("poll sockets by sock_diag: %w", err)
 	}
-	return d.update(p), nil
+	return c.update(p), nil
 }
 
 // poll polls the caller's namespace and, unless OnlyCurrentNetns is set, all others that it may enter.
-func (d *Counter) poll() (*poll, error) {
+func (c *Counter) poll() (*poll, error) {
 	p := &poll{listening: make(map[listeningPort]bool), byTuple: make(map[tuple]*socket)}
-	if err := d.pollCurrentNetns(p); err != nil {
+	if err := c.pollCurrentNetns(p); err != nil {
 		return nil, err
 	}
-	if !d.options.OnlyCurrentNetns {
-		p.failed = uint64(process.EachOtherNetns(d.options.Proc, p.add))
+	if !c.options.OnlyCurrentNetns {
+		p.failed = uint64(process.EachOtherNetns(c.options.Proc, p.add))
 	}
-	d.unreadable += p.failed
+	c.unreadable += p.failed
 	for i := range p.sockets {
 		p.byTuple[tupleOf(&p.sockets[i])] = &p.sockets[i]
 	}
 	return p, nil
 }
 
-func (d *Counter) pollCurrentNetns(p *poll) error {
+func (c *Counter) pollCurrentNetns(p *poll) error {
 	runtime.LockOSThread() // each thread has its own current namespace
 	defer runtime.UnlockOSThread()
-	id, err := process.NetnsID(process.CurrentNetns(d.options.Proc))
+	id, err := process.NetnsID(process.CurrentNetns(c.options.Proc))
 	if err != nil {
 		return err
 	}
@@ -178,22 +178,22 @@ func tupleOf(f *socket) tuple {
 }
 
 // update takes a new poll and returns what has changed since the last one.
-func (d *Counter) update(p *poll) []end.Flow {
-	d.polls++
-	d.owners.BeginPoll()
-	first := d.polls == 1
+func (c *Counter) update(p *poll) []end.Flow {
+	c.polls++
+	c.owners.BeginPoll()
+	first := c.polls == 1
 	for i := range p.sockets {
 		f := &p.sockets[i]
-		if f.connection = d.connections[f.id]; f.connection == nil {
-			f.connection = d.newConnection(f, p)
-			d.connections[f.id] = f.connection
+		if f.connection = c.connections[f.id]; f.connection == nil {
+			f.connection = c.newConnection(f, p)
+			c.connections[f.id] = f.connection
 		}
-		f.connection.lastPoll = d.polls
+		f.connection.lastPoll = c.polls
 	}
 	sums := make(map[end.Key]*record.Counters)
 	for i := range p.sockets {
 		f := &p.sockets[i]
-		d.findPeer(f, p)
+		c.findPeer(f, p)
 		now := countsOf(f, &f.connection.last)
 		delta := difference(&now, &f.connection.last, f.connection.key.Role)
 		if f.state != netlink.TCP_SYN_SENT && !f.connection.established {
@@ -202,14 +202,14 @@ func (d *Counter) update(p *poll) []end.Flow {
 		}
 		f.connection.last = now
 		if !first {
-			d.add(sums, f.connection, &delta)
+			c.add(sums, f.connection, &delta)
 		}
 	}
-	for id, flow := range d.connections {
-		if flow.lastPoll != d.polls {
-			delete(d.connections, id)
+	for id, flow := range c.connections {
+		if flow.lastPoll != c.polls {
+			delete(c.connections, id)
 			if flow.established {
-				d.add(sums, flow, &record.Counters{Closed: 1})
+				c.add(sums, flow, &record.Counters{Closed: 1})
 			}
 		}
 	}
@@ -221,8 +221,8 @@ func (d *Counter) update(p *poll) []end.Flow {
 }
 
 // newConnection makes the state of a connection that was not in the last poll.
-func (d *Counter) newConnection(f *socket, p *poll) *connection {
-	owner := d.owners.Of(f.inode)
+func (c *Counter) newConnection(f *socket, p *poll) *connection {
+	owner := c.owners.Of(f.inode)
 	owner.NetNS = f.id.netns
 	key := end.Key{Local: f.local.Addr(), Remote: f.remote.Addr(), Owner: owner, Role: end.Server, Port: f.local.Port()}
 	if !p.listening[listeningPort{f.id.netns, f.local.Port()}] &&
@@ -246,7 +246,7 @@ func (p *poll) peer(f *socket) *socket {
 }
 
 // findPeer finds out whether the client of a server is on this host.
-func (d *Counter) findPeer(f *socket, p *poll) {
+func (c *Counter) findPeer(f *socket, p *poll) {
 	if f.connection.key.Role != end.Server || f.connection.key.PeerIsLocal {
 		return
 	}
@@ -255,14 +255,14 @@ func (d *Counter) findPeer(f *socket, p *poll) {
 	}
 }
 
-func (d *Counter) add(sums map[end.Key]*record.Counters, flow *connection, delta *record.Counters) {
+func (c *Counter) add(sums map[end.Key]*record.Counters, flow *connection, delta *record.Counters) {
 	if *delta == (record.Counters{}) {
 		return
 	}
 	key := flow.key
-	if _, ok := sums[key]; !ok && len(sums) >= d.options.MaxFlows {
+	if _, ok := sums[key]; !ok && len(sums) >= c.options.MaxFlows {
 		key = end.Key{Role: key.Role, PeerIsLocal: key.PeerIsLocal}
-		d.tableFull++
+		c.tableFull++
 	}
 	sum, ok := sums[key]
 	if !ok {
@@ -317,9 +317,9 @@ func difference(now, last *counts, role end.Role) record.Counters {
 }
 
 // Losses returns what could not be counted since Open.
-func (d *Counter) Losses() (coverage.Losses, error) {
-	return coverage.Losses{Unreadable: d.unreadable, TableFull: d.tableFull}, nil
+func (c *Counter) Losses() (coverage.Losses, error) {
+	return coverage.Losses{Unreadable: c.unreadable, TableFull: c.tableFull}, nil
 }
 
 // Close ends the counting.
-func (d *Counter) Close() error { return nil }
+func (c *Counter) Close() error { return nil }

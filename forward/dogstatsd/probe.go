@@ -128,8 +128,8 @@ func isLocal(a netip.Addr) bool {
 	if a.IsLoopback() {
 		return true
 	}
-	own, err := net.InterfaceAddrs()
-	return err == nil && slices.ContainsFunc(own, func(o net.Addr) bool {
+	addresses, err := net.InterfaceAddrs()
+	return err == nil && slices.ContainsFunc(addresses, func(o net.Addr) bool {
 		p, err := netip.ParsePrefix(o.String())
 		return err == nil && p.Addr().Unmap() == a.WithZone("")
 	})

@@ -1,8 +1,8 @@
-// Package clock tells the time, so that a test can tell another. It keeps apart what a time.Time of time.Now has
-// in one: the wall time, which can be set and so can step back and forth, and the monotonic time, which cannot.
-// A wall time stamps what others read. How long something took, or shall wait, is told by the monotonic time.
+// Package clock has an interface for the time, so that a test can use another clock. It separates two times that time.Now
+// has in one value. The wall time can be set, so it can step back and forth: it is for timestamps. The monotonic time cannot
+// be set: it is for durations and waits.
 //
-// The deadlines of contexts and sockets, which the runtime keeps, are not told by a Clock.
+// Deadlines of contexts and sockets do not use a Clock, because the runtime keeps them.
 package clock
 
 import "time"
@@ -11,20 +11,19 @@ import "time"
 type Clock interface {
 	// Now is the wall time. It has no monotonic reading.
 	Now() time.Time
-	// Monotonic is how long ago the clock began. Two clocks began at two moments, so that what one tells is
-	// not to be compared with what another does.
+	// Monotonic is the time since the clock was made. The monotonic times of two clocks must not be compared.
 	Monotonic() time.Duration
 	// After returns a channel that gets one value after d of monotonic time.
 	After(d time.Duration) <-chan time.Time
-	// AfterFunc calls f in a goroutine of its own after d of monotonic time, unless stop is called before,
-	// which then returns true.
+	// AfterFunc calls f in a new goroutine after d of monotonic time. If stop is called before that, f is not called,
+	// and stop returns true.
 	AfterFunc(d time.Duration, f func()) (stop func() bool)
 }
 
-// System returns a clock that tells the time of this machine.
+// System returns the clock of this machine.
 func System() Clock { return system{time.Now()} }
 
-// OrSystem returns c, or the clock of this machine where c is nil.
+// OrSystem returns c, or the clock of this machine if c is nil.
 func OrSystem(c Clock) Clock {
 	if c == nil {
 		return System()

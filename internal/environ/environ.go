@@ -1,7 +1,7 @@
-// Package environ changes the environment of this process, which is done nowhere else: socktally's own code is
-// handed the variables that it reads. What needs it are libraries that read the environment by themselves and can
-// be told in no other way: the DogStatsD client (DD_ENTITY_ID, DD_ENV and others), net/http (HTTPS_PROXY, NO_PROXY),
-// crypto/x509 (SSL_CERT_FILE) and time (TZ).
+// Package environ is the only package that changes the environment of this process. The other packages of socktally get the
+// variables passed in. Some libraries read the environment themselves and have no other way to set these values: the
+// DogStatsD client (DD_ENTITY_ID, DD_ENV and others), net/http (HTTPS_PROXY, NO_PROXY), crypto/x509 (SSL_CERT_FILE) and
+// time (TZ).
 package environ
 
 import (
@@ -9,13 +9,12 @@ import (
 	"os"
 )
 
-// Set sets variables. The function that it returns puts back what was there before, and so does Set itself
-// where it returns an error.
+// Set sets variables. restore sets them back to their previous values. If Set returns an error, it has done that already.
 func Set(variables map[string]string) (restore func(), err error) {
 	before := map[string]func() error{}
 	restore = func() {
 		for _, undo := range before {
-			_ = undo() // it sets what was set before
+			_ = undo() // cannot fail: the same name was set before
 		}
 	}
 	for name, value := range variables {

@@ -1,5 +1,5 @@
-// Package filelock lets one process at a time have a file or a folder, by flock(2) on a file of its own beside it.
-// The kernel frees the lock of a process that ends, however it ends.
+// Package filelock has locks for a file or a folder that only one process may use at a time. It uses flock(2) on a separate
+// lock file. The kernel frees the lock when the process ends, however it ends.
 package filelock
 
 import (
@@ -8,11 +8,11 @@ import (
 	"syscall"
 )
 
-// ErrHeld is a lock that is held already, by another process or by this one.
+// ErrHeld is the error if another process, or this one, has the lock already.
 var ErrHeld = errors.New("lock is held")
 
-// Try takes the lock that is the file at path, which it makes where there is none and which stays. It never waits:
-// the error is ErrHeld where somebody has the lock.
+// Try takes the lock with the lock file at path. It makes the file if it does not exist; the file is never removed. It does
+// not wait: the error is ErrHeld if somebody has the lock.
 func Try(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -36,7 +36,7 @@ func TestNoFolder(t *testing.T) {
 	}
 }
 
-// TestKilledHolder is another process that is killed while it has the lock.
+// TestKilledHolder has another process that is killed while it has the lock.
 func TestKilledHolder(t *testing.T) {
 	const variable = "SOCKTALLY_TEST_LOCK"
 	if path := os.Getenv(variable); path != "" {

@@ -1,20 +1,20 @@
-// Package finding holds what a check has found: of the host, of the settings or of a receiver.
+// Package finding has the type for the result of a check of the host, the settings or a receiver.
 package finding
 
-// State is how a check went.
+// State says whether it works.
 type State string
 
 const (
 	OK   State = "ok"
-	Less State = "less" // it works, with less
+	Less State = "less" // it works, but something is missing
 	Bad  State = "bad"  // it does not work
 )
 
-// Finding is the result of one check. It holds no secret.
+// Finding is the result of one check. It has no secret in it.
 type Finding struct {
 	Check string `json:"check"`
 	State State  `json:"state"`
 	Text  string `json:"text"`
-	// Remedy is the one thing to do, "" where there is nothing to do.
+	// Remedy is the one thing to do, "" if there is nothing to do.
 	Remedy string `json:"remedy,omitempty"`
 }

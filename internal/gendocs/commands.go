@@ -13,7 +13,7 @@ import (
 	"socktally/config"
 )
 
-// renderCommands adds what is made of the tree of commands: the man page and the completions.
+// renderCommands adds the files that are made from the commands: the man page and the completions.
 func renderCommands(files map[string]string) error {
 	root := cli.Root(io.Discard, io.Discard, "")
 	files["packaging/man/socktally.1"] = manPage(root)
@@ -31,7 +31,7 @@ func renderCommands(files map[string]string) error {
 	return nil
 }
 
-// manPage returns socktally(1): each command with its flags, the variables, the files.
+// manPage returns socktally(1), with the commands, their flags, the variables and the files.
 func manPage(root *cobra.Command) string {
 	var out strings.Builder
 	out.WriteString(`.\" Made from the commands and the variables by "make generate".` + "\n")
@@ -66,7 +66,7 @@ func manPage(root *cobra.Command) string {
 	return out.String()
 }
 
-// roff escapes text, so that a hyphen can be copied as one and no line is taken for a request.
+// roff escapes text: hyphens stay hyphens, and no line is taken for a request.
 func roff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(text)
 	lines := strings.Split(text, "\n")

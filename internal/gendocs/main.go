@@ -1,6 +1,6 @@
-// Command gendocs writes what is known about the metrics, the variables and the commands where people
-// look for it: metadata.csv, docs/metrics.md, the tables of README.md and docs/flow-metrics.md, and the
-// man page, the completions and the sample settings of packaging/. Run it at the top of the repository.
+// Command gendocs writes the documentation that is made from the code: metadata.csv, docs/metrics.md, the tables in
+// README.md and docs/flow-metrics.md, and in packaging/ the man page, the completions and the sample settings. Run it in the
+// top folder of the repository.
 package main
 
 import (
@@ -16,7 +16,7 @@ func main() {
 	}
 }
 
-// generate writes the files of the repository at root.
+// generate writes the files in the repository at root.
 func generate(root string) error {
 	files, err := render(root)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"socktally/metric"
 )
 
-// render returns the text of each generated file by its path. Pages of which only tables are generated
-// are among them if they exist.
+// render returns the text of each generated file by its path. If only the tables of a page are generated, the page is
+// included only if it exists.
 func render(root string) (map[string]string, error) {
 	metadata, err := metadataCSV()
 	if err != nil {
@@ -26,7 +26,7 @@ func render(root string) (map[string]string, error) {
 	}
 	for _, page := range []struct {
 		name     string
-		sections map[string]string // tables by their markers
+		sections map[string]string // tables by marker
 	}{
 		{"README.md", map[string]string{"metrics": metricsTable(), "variables": variablesTable()}},
 		{"docs/flow-metrics.md", map[string]string{"tags": flowTagsTable()}},
@@ -49,7 +49,7 @@ func render(root string) (map[string]string, error) {
 	return files, nil
 }
 
-// metadataCSV has the columns of the metadata.csv that Datadog's integrations ship.
+// metadataCSV has the same columns as metadata.csv in Datadog's integrations.
 func metadataCSV() (string, error) {
 	var out strings.Builder
 	w := csv.NewWriter(&out)
@@ -136,8 +136,8 @@ func row(out *strings.Builder, cells ...string) {
 	out.WriteString("|\n")
 }
 
-// replaceBetween puts table between the comments that mark its place. A text without the comments
-// stays as it is; one of the two alone, or a second pair, is an error.
+// replaceBetween replaces the text between two comments with the marker by table. Without these comments, the text does
+// not change. It is an error if there is only one of the two, or a second pair.
 func replaceBetween(text, marker, table string) (string, error) {
 	open, end := "<!-- "+marker+" -->\n", "<!-- /"+marker+" -->"
 	opens, ends := strings.Count(text, open), strings.Count(text, end)

@@ -11,7 +11,7 @@ import (
 	"socktally/metric"
 )
 
-// TestFilesAreUpToDate holds the files of the repository to the code.
+// TestFilesAreUpToDate checks that the generated files in the repository fit the code.
 func TestFilesAreUpToDate(t *testing.T) {
 	root := filepath.Join("..", "..")
 	files, err := render(root)

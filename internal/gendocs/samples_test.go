@@ -11,7 +11,7 @@ import (
 	"socktally/config"
 )
 
-// TestSampleSettings switches every line of the sample on: all of them at their defaults are good.
+// TestSampleSettings removes the comment sign of every line in the sample: all defaults together are valid.
 func TestSampleSettings(t *testing.T) {
 	text := regexp.MustCompile(`(?m)^#([A-Z_]+=)`).ReplaceAllString(envFile(), "$1")
 	path := filepath.Join(t.TempDir(), "socktally.env")
@@ -27,7 +27,7 @@ func TestSampleSettings(t *testing.T) {
 			t.Errorf("%s is %q, want %q", v.Name, got, v.Default)
 		}
 	}
-	// Host and port stand in the way of DD_DOGSTATSD_URL only where that is set.
+	// Host and port conflict with DD_DOGSTATSD_URL only if that is set.
 	cfg, err := config.Load(env.Lookup)
 	if err != nil {
 		t.Error(err)
@@ -37,7 +37,7 @@ func TestSampleSettings(t *testing.T) {
 	}
 }
 
-// TestSamplesNameVariables holds what is shipped to the names of variables that exist.
+// TestSamplesNameVariables checks that the shipped files only have variables that exist.
 func TestSamplesNameVariables(t *testing.T) {
 	known := map[string]bool{
 		"SOCKTALLY_IMAGE":       true, // of compose itself
@@ -67,7 +67,7 @@ func TestSamplesNameVariables(t *testing.T) {
 	}
 }
 
-// TestManPage looks for what a reader must find, and for lines that would be taken for requests.
+// TestManPage checks that the man page has all parts, and that no line of text is taken for a request.
 func TestManPage(t *testing.T) {
 	files := map[string]string{}
 	if err := renderCommands(files); err != nil {

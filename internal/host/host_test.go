@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reader is over proc and sys file systems that hold these files.
+// reader reads proc and sys file systems with these files.
 func reader(t testing.TB, files map[string]string) Reader {
 	t.Helper()
 	root := t.TempDir()
@@ -160,7 +160,7 @@ func TestMounts(t *testing.T) {
 	}
 }
 
-// TestThisHost reads the real files, as another reader of the kernel says the same.
+// TestThisHost reads the real files and compares them with other sources.
 func TestThisHost(t *testing.T) {
 	var r Reader
 	s, err := r.Status()

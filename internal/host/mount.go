@@ -7,15 +7,15 @@ import (
 
 // Mount is one line of mountinfo.
 type Mount struct {
-	Type  string // of the file system, such as "cgroup2"
-	Root  string // what of it is mounted
-	Point string // where
+	Type  string // type of the file system, such as "cgroup2"
+	Root  string // the part of the file system that is mounted
+	Point string // where it is mounted
 }
 
-// Mounts are in the order of the kernel: what is mounted over another comes after it.
+// Mounts are in the order of the kernel. A mount over another one comes after that.
 type Mounts []Mount
 
-// Mounts reads the mounts that the process sees. A line that is not as the kernel writes it is left out.
+// Mounts reads the mounts of the process. Lines that cannot be parsed are ignored.
 func (r Reader) Mounts() (Mounts, error) {
 	text, err := os.ReadFile(r.process("mountinfo"))
 	if err != nil {
@@ -36,10 +36,10 @@ func parseMounts(text string) Mounts {
 	return all
 }
 
-// unescape undoes what the kernel does to characters that would end a field.
+// unescape replaces the escapes that the kernel uses for characters that would end a field.
 var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace
 
-// Cgroup2 is where the cgroup v2 hierarchy is mounted first, "" where it is not.
+// Cgroup2 is the first mount point of the cgroup v2 hierarchy, "" if it is not mounted.
 func (m Mounts) Cgroup2() string {
 	for _, mount := range m {
 		if mount.Type == "cgroup2" {
@@ -49,7 +49,8 @@ func (m Mounts) Cgroup2() string {
 	return ""
 }
 
-// Cgroup2 is the same of the mounts that the process sees, "" also where they cannot be read.
+// Cgroup2 is the mount point of the cgroup v2 hierarchy in the mounts of the process. It is also "" if these cannot be
+// read.
 func (r Reader) Cgroup2() string {
 	mounts, _ := r.Mounts()
 	return mounts.Cgroup2()

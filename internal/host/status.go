@@ -9,14 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Status is what of /proc/PID/status bears on what a process may do.
+// Status has the lines of /proc/PID/status about what a process may do.
 type Status struct {
 	Capabilities Capabilities // effective
-	// SeccompFilter says that a filter decides on the process's system calls (seccomp mode 2).
+	// SeccompFilter says that the process has a seccomp filter (seccomp mode 2).
 	SeccompFilter bool
 }
 
-// Status reads it. The error names the file, and what in it is not as the kernel writes it.
+// Status reads the status of the process. The error names the file and what is wrong in it.
 func (r Reader) Status() (Status, error) {
 	path := r.process("status")
 	text, err := os.ReadFile(path)
@@ -43,10 +43,10 @@ func parseStatus(text string) (Status, error) {
 	return Status{Capabilities: Capabilities(effective), SeccompFilter: fields["Seccomp"] == "2"}, nil
 }
 
-// Capability is one that counting flows can use, by the kernel's number.
+// Capability is the kernel's number of a capability.
 type Capability uint
 
-// CAP_SYS_ADMIN stands in for others: see Capabilities.Allow.
+// CAP_SYS_ADMIN includes others: see Capabilities.Allow.
 const (
 	NetAdmin  Capability = unix.CAP_NET_ADMIN
 	SysPtrace Capability = unix.CAP_SYS_PTRACE
@@ -72,14 +72,14 @@ func (c Capability) String() string {
 	return "capability " + strconv.Itoa(int(c))
 }
 
-// Capabilities is a set of them, one bit each.
+// Capabilities is a set of capabilities, one bit each.
 type Capabilities uint64
 
-// AllCapabilities is the set of all that there are or will be.
+// AllCapabilities is the set of all capabilities, also of later kernels.
 const AllCapabilities = ^Capabilities(0)
 
-// Allow says whether a process with these may do what it wants c for. CAP_SYS_ADMIN stands in for all but
-// CAP_SYS_PTRACE, which the look into other processes needs itself.
+// Allow says whether the set is enough for what needs c. CAP_SYS_ADMIN includes all of them except CAP_SYS_PTRACE, which is
+// needed to read the files of other processes.
 func (s Capabilities) Allow(c Capability) bool {
 	return s.holds(c) || c != SysPtrace && s.holds(SysAdmin)
 }

@@ -1,8 +1,8 @@
-// Package lru remembers what was used last, in bounded memory.
+// Package lru has a cache of the most recently used entries.
 package lru
 
-// Cache remembers at least the last size entries that were used, and at most twice as many. It is
-// two maps: what is used moves to the younger, and when that is full the older is dropped.
+// Cache keeps at least the last size entries that were used, and at most twice as many. It has two maps. An entry that is
+// used goes to the younger map. When that is full, the older map is dropped, and the younger one becomes the older.
 type Cache[K comparable, V any] struct {
 	size           int
 	younger, older map[K]V
@@ -13,7 +13,7 @@ func New[K comparable, V any](size int) *Cache[K, V] {
 	return &Cache[K, V]{size: size, younger: make(map[K]V)}
 }
 
-// Get returns what is remembered of k, and whether anything is. It is then used last.
+// Get returns the value of k, and whether there is one. k is then the most recently used entry.
 func (c *Cache[K, V]) Get(k K) (V, bool) {
 	if v, ok := c.younger[k]; ok {
 		return v, true
@@ -25,7 +25,7 @@ func (c *Cache[K, V]) Get(k K) (V, bool) {
 	return v, ok
 }
 
-// Put remembers v of k.
+// Put sets the value of k.
 func (c *Cache[K, V]) Put(k K, v V) {
 	if len(c.younger) >= c.size {
 		c.younger, c.older = make(map[K]V), c.younger
@@ -33,5 +33,5 @@ func (c *Cache[K, V]) Put(k K, v V) {
 	c.younger[k] = v
 }
 
-// Len is how many entries are held. One that is in both maps counts twice.
+// Len is the number of entries. An entry in both maps counts twice.
 func (c *Cache[K, V]) Len() int { return len(c.younger) + len(c.older) }

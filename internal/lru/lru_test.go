@@ -18,12 +18,12 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// TestLastPutCounts also looks where the value before is still in the older map.
+// TestLastPutCounts checks that the last value counts, also if the previous one is still in the older map.
 func TestLastPutCounts(t *testing.T) {
 	c := New[string, int](2)
 	c.Put("a", 1)
 	c.Put("b", 2)
-	c.Put("c", 3) // a and b are old now
+	c.Put("c", 3) // a and b are in the older map now
 	c.Put("a", 4)
 	if v, ok := c.Get("a"); !ok || v != 4 {
 		t.Errorf("got %d, %v", v, ok)
@@ -33,7 +33,7 @@ func TestLastPutCounts(t *testing.T) {
 	}
 }
 
-// TestLeastSize holds that the last entries are all there, whatever came before them.
+// TestLeastSize checks that the last entries are all there, whatever came before them.
 func TestLeastSize(t *testing.T) {
 	const size = 7
 	for before := range 3 * size {

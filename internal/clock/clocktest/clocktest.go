@@ -1,4 +1,4 @@
-// Package clocktest has a clock for tests, which a test moves by hand.
+// Package clocktest has a clock for tests. The test moves it.
 package clocktest
 
 import (
@@ -27,7 +27,7 @@ var _ clock.Clock = (*Clock)(nil)
 // New returns a clock that begins at the wall time begin.
 func New(begin time.Time) *Clock { return &Clock{wall: begin.Round(0)} }
 
-// Advance lets d go by, and fires what is due.
+// Advance moves both times by d and fires what is due.
 func (c *Clock) Advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -41,8 +41,7 @@ func (c *Clock) Advance(d time.Duration) {
 	})
 }
 
-// Step sets the wall time forth, or back where d is negative, as somebody who sets the machine's clock does. No
-// time goes by.
+// Step moves only the wall time by d, as if somebody set the machine's clock. d may be negative.
 func (c *Clock) Step(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,7 +81,7 @@ func (c *Clock) AfterFunc(d time.Duration, f func()) (stop func() bool) {
 	}
 }
 
-// wait has fire called when d has gone by, at once if that is not more than nothing.
+// wait calls fire after d. If d is not positive, it calls fire at once.
 func (c *Clock) wait(d time.Duration, fire func(time.Time)) *waiter {
 	c.mu.Lock()
 	defer c.mu.Unlock()

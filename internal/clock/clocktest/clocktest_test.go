@@ -45,7 +45,7 @@ func TestStepMovesTheWallTimeAlone(t *testing.T) {
 	}
 }
 
-// TestSystem holds the clock of the machine to the same contract, as far as it can be moved.
+// TestSystem checks the same contract for the clock of the machine, as far as a test can move that.
 func TestSystem(t *testing.T) {
 	c := clock.OrSystem(nil)
 	begin, ended := c.Monotonic(), make(chan struct{})
