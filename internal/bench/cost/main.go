@@ -156,6 +156,9 @@ func (o *options) run(ctx context.Context) error {
 	fmt.Println(machine())
 	fmt.Printf("seed %d, rounds of %v, a budget of %v, CPU time of one operation; asked for intervals of %v %%\n", o.seed, o.round, o.budget, o.width)
 	for _, g := range chosen {
+		if ctx.Err() != nil {
+			break
+		}
 		if err := o.measureGroup(ctx, g, clock, time.Duration(float64(o.budget)*g.share/shares)); err != nil {
 			return err
 		}

@@ -79,7 +79,8 @@ func startDaemon(cmd *exec.Cmd, cpu int) (stop func() error, err error) {
 	select {
 	case <-counts:
 	case said := <-ended:
-		return nil, fmt.Errorf("it ended before it counted flows: %w: %s", cmd.Wait(), said)
+		_ = cmd.Wait()
+		return nil, fmt.Errorf("it ended before it counted flows: %s: %s", cmd.ProcessState, said)
 	case <-time.After(20 * time.Second):
 		_ = cmd.Process.Kill()
 		said := <-ended
