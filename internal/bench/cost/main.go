@@ -93,7 +93,7 @@ func parse(args []string) (*options, error) {
 		switch {
 		case !slices.Contains(wayNames, name):
 			return nil, fmt.Errorf("way %q: must be one of %s", name, strings.Join(wayNames, ", "))
-		case name == spin && o.spin == 0:
+		case (name == spin || name == still) && o.spin == 0:
 			return nil, fmt.Errorf("way %q: needs -spin", name)
 		case name == before && o.before == "":
 			return nil, fmt.Errorf("way %q: needs -before", name)
@@ -242,7 +242,7 @@ func (o *options) filter(ways []way) (kept []way) {
 	for _, w := range ways {
 		switch {
 		case wanted(w.name), w.name == off,
-			w.name == empty && o.spin > 0 && wanted(spin),
+			w.name == still && wanted(spin),
 			w.name == on && o.before != "" && wanted(before):
 			kept = append(kept, w)
 		}
