@@ -74,16 +74,16 @@ type bench struct {
 	ops int
 	// results are by what was measured and by way, one a block.
 	results map[string]map[string][]float64
-	// spinning takes expected, a part of an operation.
-	spinning *ebpf.Program
-	expected float64
+	// programs are those that were made for this case, by way. That of spin adds a part to an operation.
+	programs map[string]*ebpf.Program
+	added    float64
 }
 
 // What is measured.
 const cpuTime, half, slowest = "CPU time", "latency p50", "latency p99"
 
 func newBench(c benchCase, l *lab, clock *clock, round time.Duration) (*bench, error) {
-	b := &bench{benchCase: c, lab: l, clock: clock, results: map[string]map[string][]float64{}}
+	b := &bench{benchCase: c, lab: l, clock: clock, results: map[string]map[string][]float64{}, programs: map[string]*ebpf.Program{}}
 	var err error
 	if b.load, err = c.make(l); err == nil {
 		if err = b.calibrate(round); err != nil {
@@ -98,8 +98,8 @@ func newBench(c benchCase, l *lab, clock *clock, round time.Duration) (*bench, e
 
 func (b *bench) close() {
 	b.load.close()
-	if b.spinning != nil {
-		b.spinning.Close()
+	for _, p := range b.programs {
+		p.Close()
 	}
 }
 

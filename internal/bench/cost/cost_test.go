@@ -49,7 +49,7 @@ func TestFilterKeepsWhatIsComparedWith(t *testing.T) {
 		{only: "", want: strings.Join(wayNames, " ")},
 		{only: "on", want: "off on"},
 		{only: "no-udp", spin: "1", before: "/a", want: "off no-udp"},
-		{only: "spin", spin: "1", want: "off empty spin"},
+		{only: "spin", spin: "1", want: "off still spin"},
 		{only: "before", before: "/a", want: "off on before"},
 	} {
 		o := &options{only: list(tc.only), before: tc.before}
@@ -66,10 +66,10 @@ func TestFilterKeepsWhatIsComparedWith(t *testing.T) {
 	}
 }
 
-// A spinning program is held against an empty one: what the kernel's way to any program costs is not its own.
+// A spinning program is held against one that stands still: what the kernel's way to it costs is not its own.
 func TestComparisons(t *testing.T) {
-	got := comparisons([]way{{name: off}, {name: on}, {name: empty}, {name: spin}, {name: before}})
-	want := []comparison{{on, off}, {empty, off}, {before, off}, {spin, empty}, {on, before}}
+	got := comparisons([]way{{name: off}, {name: on}, {name: empty}, {name: still}, {name: spin}, {name: before}})
+	want := []comparison{{on, off}, {empty, off}, {still, off}, {before, off}, {on, empty}, {spin, still}, {on, before}}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

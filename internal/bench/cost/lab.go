@@ -105,7 +105,13 @@ func newNamespace() (*namespace, error) {
 		ns.inhabitant = exec.Command("sleep", "3600")
 		return ns.inhabitant.Start()
 	})
-	return ns, err
+	if err != nil {
+		if ns.fd > 0 {
+			unix.Close(ns.fd)
+		}
+		return nil, err
+	}
+	return ns, nil
 }
 
 func (ns *namespace) close() {

@@ -93,7 +93,7 @@ func parse(args []string) (*options, error) {
 		switch {
 		case !slices.Contains(wayNames, name):
 			return nil, fmt.Errorf("way %q: must be one of %s", name, strings.Join(wayNames, ", "))
-		case name == spin && o.spin == 0:
+		case (name == spin || name == still) && o.spin == 0:
 			return nil, fmt.Errorf("way %q: needs -spin", name)
 		case name == before && o.before == "":
 			return nil, fmt.Errorf("way %q: needs -before", name)
@@ -156,6 +156,9 @@ func (o *options) run(ctx context.Context) error {
 	fmt.Println(machine())
 	fmt.Printf("seed %d, rounds of %v, a budget of %v, CPU time of one operation; asked for intervals of %v %%\n", o.seed, o.round, o.budget, o.width)
 	for _, g := range chosen {
+		if ctx.Err() != nil {
+			break
+		}
 		if err := o.measureGroup(ctx, g, clock, time.Duration(float64(o.budget)*g.share/shares)); err != nil {
 			return err
 		}
@@ -239,7 +242,7 @@ func (o *options) filter(ways []way) (kept []way) {
 	for _, w := range ways {
 		switch {
 		case wanted(w.name), w.name == off,
-			w.name == empty && o.spin > 0 && wanted(spin),
+			w.name == still && wanted(spin),
 			w.name == on && o.before != "" && wanted(before):
 			kept = append(kept, w)
 		}

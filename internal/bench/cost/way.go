@@ -22,11 +22,12 @@ type way struct {
 
 const (
 	off, on, noUDP, noDNS = "off", "on", "no-udp", "no-dns"
-	empty, spin, before   = "empty", "spin", "before"
+	empty, before         = "empty", "before"
+	still, spin           = "still", "spin"
 	pmacctd, softflowd    = "pmacctd", "softflowd"
 )
 
-var wayNames = []string{off, on, noUDP, noDNS, empty, spin, before, pmacctd, softflowd}
+var wayNames = []string{off, on, noUDP, noDNS, empty, still, spin, before, pmacctd, softflowd}
 
 // never is a schedule that does not come up in a run, and walking one that does once a second.
 const never, walking = "0 0 1 1 *", "@every 1s"
@@ -79,7 +80,8 @@ func startDaemon(cmd *exec.Cmd, cpu int) (stop func() error, err error) {
 	select {
 	case <-counts:
 	case said := <-ended:
-		return nil, fmt.Errorf("it ended before it counted flows: %w: %s", cmd.Wait(), said)
+		_ = cmd.Wait()
+		return nil, fmt.Errorf("it ended before it counted flows: %s: %s", cmd.ProcessState, said)
 	case <-time.After(20 * time.Second):
 		_ = cmd.Process.Kill()
 		said := <-ended
@@ -149,7 +151,7 @@ func (o *options) ways(l *lab) []way {
 		emptyWay(),
 	}
 	if o.spin > 0 {
-		all = append(all, spinWay(o.spin/100))
+		all = append(all, stillWay(), spinWay(o.spin/100))
 	}
 	if o.before != "" {
 		all = append(all, daemonWay(before, o.before, -1, never))
