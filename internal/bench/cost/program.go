@@ -144,7 +144,7 @@ func turns(n int) (*ebpf.Program, error) {
 }
 
 // turnsFor is how many turns take a part of an operation's time: from how many packets an operation sends and how
-// long a turn takes. Neither is taken from what is to be found.
+// long they take when run over and over. Neither is taken from what is to be found.
 func (b *bench) turnsFor(part float64) (int, error) {
 	var took []float64
 	for range 3 {
@@ -159,31 +159,50 @@ func (b *bench) turnsFor(part float64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	turn, err := turnTime()
-	if err != nil {
-		return 0, err
-	}
-	more := max(1, int(part*operation/packets/turn+0.5))
-	b.added = float64(more) * turn * packets / operation
-	return 1 + more, nil
+	n, more, err := turnsOf(part * operation / packets)
+	b.added = more * packets / operation
+	return n, err
 }
 
-// turnTime is how many nanoseconds a turn takes, the start of a program taken off.
-func turnTime() (float64, error) {
-	var took [2]time.Duration
-	const few, many = 1, 10_001
-	for i, n := range []int{few, many} {
-		p, err := turns(n)
-		if err != nil {
-			return 0, err
-		}
-		defer p.Close()
-		_, took[i], err = p.Benchmark(make([]byte, 64), 2000, nil)
-		if err != nil {
-			return 0, err
-		}
+// turnsOf is how many turns take so many nanoseconds more than one, and how many they take when run over and over.
+func turnsOf(wanted float64) (n int, more float64, err error) {
+	still, err := turnsTime(1)
+	if err != nil {
+		return 0, 0, err
 	}
-	return float64(took[1]-took[0]) / (many - few), nil
+	// The first turns are in part hidden behind the reading of the clock: so the number is corrected by what it takes.
+	n = 1 + int(wanted)
+	for range 6 {
+		took, err := turnsTime(n)
+		if err != nil {
+			return 0, 0, err
+		}
+		more = took - still
+		if off := more/wanted - 1; -0.03 < off && off < 0.03 {
+			return n, more, nil
+		}
+		n = min(max(2, n+int((wanted-more)*1.2)), 100_000)
+	}
+	return n, more, nil
+}
+
+// turnsTime is how many nanoseconds a program of n turns takes.
+func turnsTime(n int) (float64, error) {
+	p, err := turns(n)
+	if err != nil {
+		return 0, fmt.Errorf("load a program of %d turns: %w", n, err)
+	}
+	defer p.Close()
+	// The kernel tells a mean in whole nanoseconds: the shortest of several has the fewest interrupts in it.
+	best := time.Duration(1 << 62)
+	for range 5 {
+		_, took, err := p.Benchmark(make([]byte, 64), 20_000, nil)
+		if err != nil {
+			return 0, err
+		}
+		best = min(best, took)
+	}
+	return float64(best), nil
 }
 
 // packets is how many packets an operation sends.
