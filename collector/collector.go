@@ -4,6 +4,10 @@
 // function that reads it, a line in sources, and the catalogue's lines. The path through self is used because
 // systemd's ProcSubset=pid hides /proc/net. The kernel prints some counters for the whole kernel and others for the
 // reader's network namespace; the scope of each is in the catalogue.
+//
+// Settings are read by github.com/prometheus/procfs. The files of counters have readers of their own here: that
+// module's reader of sockstat gives up the whole file for one word that is no number, and gives 0 for a line without
+// inuse.
 package collector
 
 import (
@@ -32,18 +36,18 @@ func sources() []source {
 	return []source{
 		{"self/net/sockstat", sockstat, true},
 		{"self/net/sockstat6", sockstat6, false}, // a kernel with IPv6 off has none
-		{"sys/net/ipv4/tcp_mem", sysctl(3, tcpMem), false},
-		{"sys/net/ipv4/tcp_max_orphans", sysctl(1, tcpMaxOrphans), false},
-		{"sys/net/ipv4/tcp_max_tw_buckets", sysctl(1, tcpMaxTWBuckets), false},
-		{"sys/net/ipv4/udp_mem", sysctl(3, udpMem), false},
-		{"sys/net/ipv4/ip_local_port_range", sysctl(2, localPortRange), false},
+		sysctl("net/ipv4/tcp_mem", 3, tcpMem),
+		sysctl("net/ipv4/tcp_max_orphans", 1, tcpMaxOrphans),
+		sysctl("net/ipv4/tcp_max_tw_buckets", 1, tcpMaxTWBuckets),
+		sysctl("net/ipv4/udp_mem", 3, udpMem),
+		{"sys/net/ipv4/ip_local_port_range", portRange, false},
 	}
 }
 
 // Collector takes readings. It holds no open file and is safe for concurrent use.
 type Collector struct {
 	root    string
-	self    procfs.FS
+	proc    procfs.FS
 	scope   metric.Scope
 	pageKiB float64
 	sources []source
@@ -53,18 +57,24 @@ type Collector struct {
 // With scope metric.NetNS the readings leave out what is counted for the whole kernel. It is an
 // error if procRoot is not a proc file system.
 func New(procRoot string, scope metric.Scope) (*Collector, error) {
-	self, err := procfs.NewFS(filepath.Join(procRoot, "self"))
+	proc, err := procfs.NewFS(procRoot)
+	if err == nil {
+		_, err = os.Stat(filepath.Join(procRoot, "self"))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open proc file system: is proc mounted at %s? %w", procRoot, err)
 	}
-	return &Collector{root: procRoot, self: self, scope: scope, pageKiB: float64(os.Getpagesize()) / 1024, sources: sources()}, nil
+	return &Collector{root: procRoot, proc: proc, scope: scope, pageKiB: float64(os.Getpagesize()) / 1024, sources: sources()}, nil
 }
 
 // Read takes one reading and stamps its samples with now. A file, a line or a field that the
 // kernel does not have makes no sample. A file that cannot be read or understood is an error that
 // names it; the samples of all other files are returned beside the error.
 func (c *Collector) Read(now time.Time) ([]metric.Sample, error) {
-	r := reading{self: c.self, scope: c.scope, now: now, pageKiB: c.pageKiB, samples: make([]metric.Sample, 0, 32)}
+	r := reading{
+		proc: c.proc, scope: c.scope, now: now, pageKiB: c.pageKiB, samples: make([]metric.Sample, 0, 64),
+		values: make(map[string]int, 32), buffer: make([]byte, 16<<10),
+	}
 	var errs []error
 	for _, s := range c.sources {
 		err := s.read(&r, filepath.Join(c.root, s.file))
@@ -77,14 +87,15 @@ func (c *Collector) Read(now time.Time) ([]metric.Sample, error) {
 
 // reading gathers the samples of one moment.
 type reading struct {
-	self    procfs.FS
+	proc    procfs.FS
 	scope   metric.Scope
 	now     time.Time
 	pageKiB float64
 	samples []metric.Sample
 	faults  []error // names that the catalogue lacks
-	// tcp and udp are what sockstat says, for the ratios.
-	tcp, udp procfs.NetSockstatProtocol
+	// values are the numbers that a limit bounds, as the kernel prints them, such as "tcp.mem" in pages.
+	values map[string]int
+	buffer []byte // of contents
 }
 
 // add appends a gauge, unless it is counted for the whole kernel and only the namespace is asked for. A name that the
@@ -113,8 +124,8 @@ func (r *reading) addDefined(d metric.Definition, value float64) {
 }
 
 // ratio adds value/limit, where both exist and the limit allows anything at all.
-func (r *reading) ratio(name string, value *int, limit int) {
-	if value != nil && limit > 0 {
-		r.add(name, float64(*value)/float64(limit))
+func (r *reading) ratio(name, value string, limit int) {
+	if v, found := r.values[value]; found && limit > 0 {
+		r.add(name, float64(v)/float64(limit))
 	}
 }

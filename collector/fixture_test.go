@@ -17,6 +17,7 @@ const (
 	orphansFile   = "sys/net/ipv4/tcp_max_orphans"
 	twFile        = "sys/net/ipv4/tcp_max_tw_buckets"
 	portsFile     = "sys/net/ipv4/ip_local_port_range"
+	reservedFile  = "sys/net/ipv4/ip_local_reserved_ports"
 )
 
 // newTree returns a tree in which no two values are equal, so that none can be mistaken for another.

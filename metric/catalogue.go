@@ -118,7 +118,7 @@ var catalogue = []Definition{
 	{"sockstat.frag6.inuse", Gauge, None, NetNS, 0, "frag6 inuse", "IPv6 datagrams that are being put together from fragments (sockstat6: FRAG6 inuse)."},
 	{"sockstat.frag6.memory", Gauge, Byte, NetNS, -1, "frag6 memory", "Memory that IPv6 fragments hold (sockstat6: FRAG6 memory)."},
 
-	{"sockstat.ports.range", Gauge, None, NetNS, 1, "port range", "Ports that the kernel may give to outgoing connections (ip_local_port_range, both ends included)."},
+	{"sockstat.ports.range", Gauge, None, NetNS, 1, "port range", "Ports that the kernel may give to outgoing connections (ip_local_port_range less ip_local_reserved_ports)."},
 
 	{FlowBytesSent, Count, Byte, Setting, 0, "flow bytes sent", "Bytes that applications at this host's end sent, each once however often it was retransmitted."},
 	{FlowBytesReceived, Count, Byte, Setting, 0, "flow bytes received", "Bytes that came in for applications at this host's end."},

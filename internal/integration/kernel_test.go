@@ -119,8 +119,32 @@ func kernel(t *testing.T) map[string]float64 {
 	}
 	if ends := strings.Fields(text(t, "/proc/sys/net/ipv4/ip_local_port_range")); len(ends) == 2 {
 		values[portRange] = number(t, ends[1]) - number(t, ends[0]) + 1
+		for _, port := range reservedPorts(t) {
+			if port >= number(t, ends[0]) && port <= number(t, ends[1]) {
+				values[portRange]--
+			}
+		}
 	}
 	return values
+}
+
+// reservedPorts returns the ports that the kernel gives to nobody who asks for none in particular.
+func reservedPorts(t *testing.T) []float64 {
+	t.Helper()
+	var ports []float64
+	for _, part := range strings.Split(strings.TrimSpace(text(t, "/proc/sys/net/ipv4/ip_local_reserved_ports")), ",") {
+		if part == "" {
+			continue
+		}
+		first, last, isRange := strings.Cut(part, "-")
+		if !isRange {
+			last = first
+		}
+		for port := number(t, first); port <= number(t, last); port++ {
+			ports = append(ports, port)
+		}
+	}
+	return ports
 }
 
 // wholeKernel returns the metrics that are counted for the whole kernel.
