@@ -5,9 +5,10 @@
 // systemd's ProcSubset=pid hides /proc/net. The kernel prints some counters for the whole kernel and others for the
 // reader's network namespace; the scope of each is in the catalogue.
 //
-// Settings are read by github.com/prometheus/procfs. The files of counters have readers of their own here: that
-// module's reader of sockstat gives up the whole file for one word that is no number, and gives 0 for a line without
-// inuse.
+// Settings are read by github.com/prometheus/procfs. The other files have readers of their own here, because of what
+// that module's do. That of sockstat gives up the whole file for one word that is no number, and gives 0 for a line
+// without inuse. That of netstat leaves out TCPMemoryPressures and TCPAbortOnMemory. Those of snmp and protocols give
+// up what follows an odd word, and the latter panics over a short line.
 package collector
 
 import (
@@ -41,6 +42,11 @@ func sources() []source {
 		sysctl("net/ipv4/tcp_max_tw_buckets", 1, tcpMaxTWBuckets),
 		sysctl("net/ipv4/udp_mem", 3, udpMem),
 		{"sys/net/ipv4/ip_local_port_range", portRange, false},
+		{"self/net/snmp", counters("snmp"), false},
+		{"self/net/netstat", counters("netstat"), false},
+		{"self/net/protocols", protocols, false},
+		sysctl("net/netfilter/nf_conntrack_count", 1, conntrackCount), // where the module is loaded
+		sysctl("net/netfilter/nf_conntrack_max", 1, conntrackMax),
 	}
 }
 
@@ -67,7 +73,8 @@ func New(procRoot string, scope metric.Scope) (*Collector, error) {
 	return &Collector{root: procRoot, proc: proc, scope: scope, pageKiB: float64(os.Getpagesize()) / 1024, sources: sources()}, nil
 }
 
-// Read takes one reading and stamps its samples with now. A file, a line or a field that the
+// Read takes one reading and stamps its samples with now. What the catalogue has as a count comes as metric.Cumulative:
+// what the kernel counted since the network namespace began. A file, a line or a field that the
 // kernel does not have makes no sample. A file that cannot be read or understood is an error that
 // names it; the samples of all other files are returned beside the error.
 func (c *Collector) Read(now time.Time) ([]metric.Sample, error) {
@@ -98,7 +105,7 @@ type reading struct {
 	buffer []byte // of contents
 }
 
-// add appends a gauge, unless it is counted for the whole kernel and only the namespace is asked for. A name that the
+// add appends a sample, unless it is counted for the whole kernel and only the namespace is asked for. A name that the
 // catalogue lacks is a fault of the program.
 func (r *reading) add(name string, value float64) {
 	d, known := metric.Lookup(name)
@@ -120,7 +127,11 @@ func (r *reading) addDefined(d metric.Definition, value float64) {
 	if r.scope == metric.NetNS && d.Scope == metric.Host {
 		return
 	}
-	r.samples = append(r.samples, metric.Sample{Name: d.Name, Kind: metric.Gauge, Value: value, Time: r.now})
+	kind := d.Kind
+	if kind == metric.Count {
+		kind = metric.Cumulative
+	}
+	r.samples = append(r.samples, metric.Sample{Name: d.Name, Kind: kind, Value: value, Time: r.now})
 }
 
 // ratio adds value/limit, where both exist and the limit allows anything at all.

@@ -27,6 +27,16 @@ func udpMem(r *reading, v []int) {
 	r.ratio("sockstat.udp.mem_ratio", "udp.mem", v[2])
 }
 
+func conntrackCount(r *reading, v []int) {
+	r.values["conntrack.count"] = v[0]
+	r.add("sockstat.conntrack.count", float64(v[0]))
+}
+
+func conntrackMax(r *reading, v []int) {
+	r.add("sockstat.conntrack.limit", float64(v[0]))
+	r.ratio("sockstat.conntrack.ratio", "conntrack.count", v[0])
+}
+
 // sysctl is the source of a setting of n numbers, by its path below /proc/sys, of which add makes samples.
 func sysctl(name string, n int, add func(r *reading, v []int)) source {
 	return source{file: "sys/" + name, read: func(r *reading, path string) error {
