@@ -14,8 +14,8 @@ import (
 	"socktally/metric"
 )
 
-// beside says whether a metric has nothing to do with sockstat and its limits.
-func beside(name string) bool {
+// notOfSockstat says whether a metric has nothing to do with sockstat and its limits.
+func notOfSockstat(name string) bool {
 	d, _ := metric.Lookup(name)
 	return d.Kind == metric.Count || name == "sockstat.tcp.pressure" || strings.HasPrefix(name, "sockstat.conntrack.")
 }
@@ -25,7 +25,7 @@ func beside(name string) bool {
 func TestReadFaults(t *testing.T) {
 	fromSockstat := func(name string) bool {
 		return !strings.HasSuffix(name, "_limit") && !strings.HasSuffix(name, "_pressure") &&
-			!strings.Contains(name, "6.") && name != "sockstat.ports.range" && !beside(name)
+			!strings.Contains(name, "6.") && name != "sockstat.ports.range" && !notOfSockstat(name)
 	}
 	but := func(absent func(string) bool, kept ...string) func(string) bool {
 		return func(name string) bool { return absent(name) && !slices.Contains(kept, name) }

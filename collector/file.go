@@ -13,14 +13,14 @@ import (
 // The kernel prints some settings into the first read alone, cut off where that is too small. So a text that fills
 // the buffer is read again from the start, into a larger one.
 func (r *reading) contents(path string) ([]byte, error) {
-	fd, err := again(func() (int, error) { return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) })
+	fd, err := ignoringEINTR(func() (int, error) { return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) })
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer syscall.Close(fd)
 	size := 0
 	for {
-		n, err := again(func() (int, error) { return syscall.Read(fd, r.buffer[size:]) })
+		n, err := ignoringEINTR(func() (int, error) { return syscall.Read(fd, r.buffer[size:]) })
 		switch size += max(n, 0); {
 		case err != nil:
 			return nil, &os.PathError{Op: "read", Path: path, Err: err}
@@ -35,8 +35,8 @@ func (r *reading) contents(path string) ([]byte, error) {
 	}
 }
 
-// again makes a system call until no signal interrupts it.
-func again(call func() (int, error)) (int, error) {
+// ignoringEINTR makes a system call until no signal interrupts it.
+func ignoringEINTR(call func() (int, error)) (int, error) {
 	for {
 		if n, err := call(); !errors.Is(err, syscall.EINTR) {
 			return n, err

@@ -182,15 +182,15 @@ func (d *Daemon) tick() {
 // run of Once before, of which the state folder keeps what it read. The error names each sink for which neither
 // succeeded, and what could not be read.
 func (d *Daemon) Once() error {
-	keep, err := d.recall()
+	save, err := d.restoreCounts()
 	if err != nil {
 		d.log.Warn("there are no counts of the kernel", "error", err)
 	}
 	now := d.clock.Now()
 	errs := []error{d.read(now, now.Add(onceTimeout))}
-	told := false
+	delivered := false
 	for _, s := range d.forwarder.Close(onceTimeout) {
-		told = told || s.Sent-s.Replayed+s.Spooled > 0
+		delivered = delivered || s.Sent-s.Replayed+s.Spooled > 0
 		if s.Expired+s.Evicted > 0 {
 			// The loss is of earlier readings, so it is said and does not fail this one.
 			d.log.Error("kept samples were given up", "sink", s.Sink, "too_old", s.Expired, "too_many", s.Evicted)
@@ -199,9 +199,9 @@ func (d *Daemon) Once() error {
 			errs = append(errs, fmt.Errorf("deliver to %s (%s): %d samples lost: %w", s.Sink, s.Receiver, s.Dropped, s.LastErr))
 		}
 	}
-	if keep != nil {
-		if err := keep(told); err != nil {
-			d.log.Warn("the counts of the kernel are not kept", "error", err)
+	if save != nil {
+		if err := save(delivered); err != nil {
+			d.log.Warn("the counts of the kernel are not saved", "error", err)
 		}
 	}
 	return errors.Join(errs...)

@@ -12,23 +12,24 @@ import (
 	"socktally/internal/filelock"
 )
 
-// keptCounts is the file in which one `once` keeps for the next what the kernel had counted.
-type keptCounts struct {
+// savedCounts is the file in which one `once` saves for the next what the kernel had counted.
+type savedCounts struct {
 	// Boot and Namespace are where these numbers were counted; others have nothing to do with them.
-	Boot      string               `json:"boot_id"`
-	Namespace string               `json:"network_namespace"`
-	Totals    map[string]keptTotal `json:"totals"` // by the name of the metric
+	Boot      string                `json:"boot_id"`
+	Namespace string                `json:"network_namespace"`
+	Totals    map[string]savedTotal `json:"totals"` // by the name of the metric
 }
 
-type keptTotal struct {
+type savedTotal struct {
 	Value float64   `json:"value"`
 	Read  time.Time `json:"read"`
 }
 
-// recall gives counts what the run before kept, and returns the function that keeps them for the next, which is to be
-// called once, and tells whether a receiver was told. The file is that of the sinks, so that runs which tell
-// different receivers do not take each other's counts. An error means that this run has no counts and keeps none.
-func (d *Daemon) recall() (keep func(told bool) error, err error) {
+// restoreCounts begins d.counts with what the run before saved. It returns the function that saves them for the next
+// run, which is to be called once, with whether a receiver took the counts of this run. There is a file for each list
+// of sinks, so that runs for different receivers do not take each other's counts. After an error this run has no
+// counts and saves none.
+func (d *Daemon) restoreCounts() (save func(delivered bool) error, err error) {
 	here, err := d.kernel()
 	if err != nil {
 		return nil, err
@@ -41,30 +42,30 @@ func (d *Daemon) recall() (keep func(told bool) error, err error) {
 	if err != nil {
 		return nil, err // where another run holds it, that one tells what there is to tell
 	}
-	var kept keptCounts
+	var saved savedCounts
 	text, err := os.ReadFile(path)
 	if err == nil {
-		err = json.Unmarshal(text, &kept)
+		err = json.Unmarshal(text, &saved)
 	}
 	switch {
 	case err != nil && !errors.Is(err, os.ErrNotExist):
 		d.log.Warn("the counts of earlier runs are lost", "error", err)
-	case kept.Boot == here.Boot && kept.Namespace == here.Namespace:
+	case saved.Boot == here.Boot && saved.Namespace == here.Namespace:
 		now, at := d.clock.Now(), d.clock.Monotonic()
 		d.counts.last = map[string]total{}
-		for name, t := range kept.Totals {
+		for name, t := range saved.Totals {
 			d.counts.last[name] = total{t.Value, at - now.Sub(t.Read)}
 		}
 	}
-	return func(told bool) error {
+	return func(delivered bool) error {
 		defer unlock()
-		if !told {
+		if !delivered {
 			return nil // the next run tells what this one could not
 		}
 		now, at := d.clock.Now(), d.clock.Monotonic()
-		here.Totals = map[string]keptTotal{}
+		here.Totals = map[string]savedTotal{}
 		for name, t := range d.counts.last {
-			here.Totals[name] = keptTotal{t.value, now.Add(t.at - at)}
+			here.Totals[name] = savedTotal{t.value, now.Add(t.at - at)}
 		}
 		text, err := json.Marshal(here)
 		if err != nil {
@@ -79,14 +80,14 @@ func (d *Daemon) recall() (keep func(told bool) error, err error) {
 }
 
 // kernel says since when, and for whom, the kernel counts.
-func (d *Daemon) kernel() (keptCounts, error) {
+func (d *Daemon) kernel() (savedCounts, error) {
 	boot, err := os.ReadFile(filepath.Join(d.procRoot, "sys/kernel/random/boot_id"))
 	if err != nil {
-		return keptCounts{}, err
+		return savedCounts{}, err
 	}
 	namespace, err := os.Readlink(filepath.Join(d.procRoot, "self/ns/net"))
 	if err != nil {
-		return keptCounts{}, fmt.Errorf("network namespace: %w", err)
+		return savedCounts{}, fmt.Errorf("network namespace: %w", err)
 	}
-	return keptCounts{Boot: strings.TrimSpace(string(boot)), Namespace: namespace}, nil
+	return savedCounts{Boot: strings.TrimSpace(string(boot)), Namespace: namespace}, nil
 }
