@@ -23,7 +23,7 @@ var layout = []struct {
 }{
 	{".", "cli", ""},
 	{"cli", "api/answer config daemon doctor flows flows/coverage internal/environ record", "github.com/spf13/cobra golang.org/x/term"},
-	{"daemon", "api collector config flowmetric flows flows/coverage flows/networks forward forward/sinks forward/spool internal/clock metric record store", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3 golang.org/x/sys"},
+	{"daemon", "api collector config flowmetric flows flows/coverage flows/networks forward forward/sinks forward/spool internal/clock internal/filelock metric record store", "github.com/coreos/go-systemd/v22/daemon github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"doctor", "collector config flowmetric flows forward/sinks internal/finding internal/host metric", "github.com/robfig/cron/v3 golang.org/x/sys"},
 	{"api", "api/answer query record", "golang.org/x/net"},
 	{"api/answer", "", ""},

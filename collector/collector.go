@@ -1,9 +1,14 @@
-// Package collector reads the kernel's socket counters and their limits.
+// Package collector reads the kernel's socket counters and the limits that give them a meaning.
 //
-// Each file of the kernel is one source. Its metrics are in the metric catalogue. A new file needs a function that reads it,
-// a line in sources, and lines in the catalogue. Files are read through /proc/self, because systemd's ProcSubset=pid hides
-// /proc/net. Some counters are for the whole kernel, others for the reader's network namespace: the catalogue has the
-// scope of each.
+// Each file of the kernel is one source, and what is read of it is named in the metric catalogue: a new file is a
+// function that reads it, a line in sources, and the catalogue's lines. The path through self is used because
+// systemd's ProcSubset=pid hides /proc/net. The kernel prints some counters for the whole kernel and others for the
+// reader's network namespace; the scope of each is in the catalogue.
+//
+// Settings are read by github.com/prometheus/procfs. The other files have readers of their own here, because of what
+// that module's do. That of sockstat gives up the whole file for one word that is no number, and gives 0 for a line
+// without inuse. That of netstat leaves out TCPMemoryPressures and TCPAbortOnMemory. Those of snmp and protocols give
+// up what follows an odd word, and the latter panics over a short line.
 package collector
 
 import (
@@ -21,49 +26,62 @@ import (
 // source is one file of the kernel.
 type source struct {
 	file string // below the proc file system
-	// read adds the samples of the file to the reading. The error names the file. It is ignored if the file does not
-	// exist and is not required.
+	// read adds the samples of the file to the reading. Its error says what was read; that the file is not there
+	// is one that counts only where required.
 	read     func(r *reading, path string) error
 	required bool
 }
 
-// sources returns the sources in the order in which they are read. A limit comes after the counter that it limits.
+// sources are read in this order: a limit after what it bounds.
 func sources() []source {
 	return []source{
 		{"self/net/sockstat", sockstat, true},
-		{"self/net/sockstat6", sockstat6, false}, // missing if IPv6 is off
-		{"sys/net/ipv4/tcp_mem", sysctl(3, tcpMem), false},
-		{"sys/net/ipv4/tcp_max_orphans", sysctl(1, tcpMaxOrphans), false},
-		{"sys/net/ipv4/tcp_max_tw_buckets", sysctl(1, tcpMaxTWBuckets), false},
-		{"sys/net/ipv4/udp_mem", sysctl(3, udpMem), false},
-		{"sys/net/ipv4/ip_local_port_range", sysctl(2, localPortRange), false},
+		{"self/net/sockstat6", sockstat6, false}, // a kernel with IPv6 off has none
+		sysctl("net/ipv4/tcp_mem", 3, tcpMem),
+		sysctl("net/ipv4/tcp_max_orphans", 1, tcpMaxOrphans),
+		sysctl("net/ipv4/tcp_max_tw_buckets", 1, tcpMaxTWBuckets),
+		sysctl("net/ipv4/udp_mem", 3, udpMem),
+		{"sys/net/ipv4/ip_local_port_range", portRange, false},
+		{"self/net/snmp", counters("snmp"), false},
+		{"self/net/netstat", counters("netstat"), false},
+		{"self/net/protocols", protocols, false},
+		sysctl("net/netfilter/nf_conntrack_count", 1, conntrackCount), // where the module is loaded
+		sysctl("net/netfilter/nf_conntrack_max", 1, conntrackMax),
 	}
 }
 
-// Collector takes readings. It keeps no file open and is safe for concurrent use.
+// Collector takes readings. It holds no open file and is safe for concurrent use.
 type Collector struct {
 	root    string
-	self    procfs.FS
+	proc    procfs.FS
 	scope   metric.Scope
 	pageKiB float64
 	sources []source
 }
 
-// New returns a Collector for the proc file system at procRoot, which is "/proc" except in tests. With the scope
-// metric.NetNS, readings do not have the counters for the whole kernel. It fails if procRoot is not a proc file system.
+// New returns a Collector over the proc file system mounted at procRoot, "/proc" outside of tests.
+// With scope metric.NetNS the readings leave out what is counted for the whole kernel. It is an
+// error if procRoot is not a proc file system.
 func New(procRoot string, scope metric.Scope) (*Collector, error) {
-	self, err := procfs.NewFS(filepath.Join(procRoot, "self"))
+	proc, err := procfs.NewFS(procRoot)
+	if err == nil {
+		_, err = os.Stat(filepath.Join(procRoot, "self"))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open proc file system: is proc mounted at %s? %w", procRoot, err)
 	}
-	return &Collector{root: procRoot, self: self, scope: scope, pageKiB: float64(os.Getpagesize()) / 1024, sources: sources()}, nil
+	return &Collector{root: procRoot, proc: proc, scope: scope, pageKiB: float64(os.Getpagesize()) / 1024, sources: sources()}, nil
 }
 
-// Read takes one reading. The samples have the time now. There is no sample for a file, a line or a field that the kernel
-// does not have. If a file cannot be read or parsed, the error names it, and the samples of all other files are returned
-// together with the error.
+// Read takes one reading and stamps its samples with now. What the catalogue has as a count comes as metric.Cumulative:
+// what the kernel counted since the network namespace began. A file, a line or a field that the
+// kernel does not have makes no sample. A file that cannot be read or understood is an error that
+// names it; the samples of all other files are returned beside the error.
 func (c *Collector) Read(now time.Time) ([]metric.Sample, error) {
-	r := reading{self: c.self, scope: c.scope, now: now, pageKiB: c.pageKiB, samples: make([]metric.Sample, 0, 32)}
+	r := reading{
+		proc: c.proc, scope: c.scope, now: now, pageKiB: c.pageKiB, samples: make([]metric.Sample, 0, 64),
+		values: make(map[string]int, 32), buffer: make([]byte, 16<<10),
+	}
 	var errs []error
 	for _, s := range c.sources {
 		err := s.read(&r, filepath.Join(c.root, s.file))
@@ -74,20 +92,21 @@ func (c *Collector) Read(now time.Time) ([]metric.Sample, error) {
 	return r.samples, errors.Join(append(errs, r.faults...)...)
 }
 
-// reading collects the samples of one moment.
+// reading gathers the samples of one moment.
 type reading struct {
-	self    procfs.FS
+	proc    procfs.FS
 	scope   metric.Scope
 	now     time.Time
 	pageKiB float64
 	samples []metric.Sample
-	faults  []error // names that are not in the catalogue
-	// tcp and udp are lines of sockstat, for the ratios.
-	tcp, udp procfs.NetSockstatProtocol
+	faults  []error // names that the catalogue lacks
+	// values are the numbers that a limit bounds, as the kernel prints them, such as "tcp.mem" in pages.
+	values map[string]int
+	buffer []byte // of contents
 }
 
-// add appends a gauge. Metrics for the whole kernel are left out with the scope metric.NetNS. It is a fault of the program
-// if the name is not in the catalogue.
+// add appends a sample, unless it is counted for the whole kernel and only the namespace is asked for. A name that the
+// catalogue lacks is a fault of the program.
 func (r *reading) add(name string, value float64) {
 	d, known := metric.Lookup(name)
 	if !known {
@@ -97,8 +116,7 @@ func (r *reading) add(name string, value float64) {
 	r.addDefined(d, value)
 }
 
-// addIfKnown is add for names that are made from the kernel's names. A newer kernel may have more of them; those are
-// ignored.
+// addIfKnown is add for a name that is made of the kernel's words: a newer one may have others, which are passed over.
 func (r *reading) addIfKnown(name string, value float64) {
 	if d, known := metric.Lookup(name); known {
 		r.addDefined(d, value)
@@ -109,12 +127,16 @@ func (r *reading) addDefined(d metric.Definition, value float64) {
 	if r.scope == metric.NetNS && d.Scope == metric.Host {
 		return
 	}
-	r.samples = append(r.samples, metric.Sample{Name: d.Name, Kind: metric.Gauge, Value: value, Time: r.now})
+	kind := d.Kind
+	if kind == metric.Count {
+		kind = metric.Cumulative
+	}
+	r.samples = append(r.samples, metric.Sample{Name: d.Name, Kind: kind, Value: value, Time: r.now})
 }
 
-// ratio adds value/limit, if there is a value and the limit is not 0.
-func (r *reading) ratio(name string, value *int, limit int) {
-	if value != nil && limit > 0 {
-		r.add(name, float64(*value)/float64(limit))
+// ratio adds value/limit, where both exist and the limit allows anything at all.
+func (r *reading) ratio(name, value string, limit int) {
+	if v, found := r.values[value]; found && limit > 0 {
+		r.add(name, float64(v)/float64(limit))
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// procTree is a proc file system for a test: the text of each file by its path.
+// procTree is a proc file system as it is in a test: the text of each file by its path.
 type procTree map[string]string
 
 const (
@@ -17,9 +17,15 @@ const (
 	orphansFile   = "sys/net/ipv4/tcp_max_orphans"
 	twFile        = "sys/net/ipv4/tcp_max_tw_buckets"
 	portsFile     = "sys/net/ipv4/ip_local_port_range"
+	reservedFile  = "sys/net/ipv4/ip_local_reserved_ports"
+	snmpFile      = "self/net/snmp"
+	netstatFile   = "self/net/netstat"
+	protocolsFile = "self/net/protocols"
+	trackedFile   = "sys/net/netfilter/nf_conntrack_count"
+	trackMaxFile  = "sys/net/netfilter/nf_conntrack_max"
 )
 
-// newTree returns a tree in which all values are different, so that a test notices if two are exchanged.
+// newTree returns a tree in which no two values are equal, so that none can be mistaken for another.
 func newTree() procTree {
 	return procTree{
 		sockstatFile: "sockets: used 290\n" +
@@ -38,6 +44,23 @@ func newTree() procTree {
 		orphansFile: "1024\n",
 		twFile:      "2048\n",
 		portsFile:   "32768\t60999\n",
+		snmpFile: "Ip: Forwarding DefaultTTL InReceives\n" +
+			"Ip: 1 64 1001\n" +
+			"Tcp: RtoAlgorithm MaxConn ActiveOpens RetransSegs InErrs\n" +
+			"Tcp: 1 -1 1002 1003 1004\n" +
+			"Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors\n" +
+			"Udp: 1005 1006 1007 1008 1009 1010\n" +
+			"UdpLite: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors\n" +
+			"UdpLite: 1011 1012 1013 1014 1015 1016\n",
+		netstatFile: "TcpExt: SyncookiesSent TW ListenOverflows ListenDrops TCPAbortOnMemory TCPMemoryPressures TCPMemoryPressuresChrono\n" +
+			"TcpExt: 1017 1018 1019 1020 1021 1022 1023\n" +
+			"IpExt: InNoRoutes InTruncatedPkts\n" +
+			"IpExt: 1024 1025\n",
+		protocolsFile: "protocol  size sockets  memory press maxhdr  slab module     cl co\n" +
+			"UDP       1344      0       6   NI       0   yes  kernel      y  y\n" +
+			"TCP       2304     63      22   yes    192   yes  kernel      y  y\n",
+		trackedFile:  "4097\n",
+		trackMaxFile: "65552\n",
 	}
 }
 

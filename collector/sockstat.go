@@ -1,68 +1,75 @@
 package collector
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
-
-	"github.com/prometheus/procfs"
 )
 
-// sockstat reads /proc/self/net/sockstat. Every kernel has this file, with one protocol at least.
+// sockstat reads /proc/self/net/sockstat, which every kernel has and which names a protocol at least.
 func sockstat(r *reading, path string) error {
-	stat, err := r.self.NetSockstat()
-	if err == nil && len(stat.Protocols) == 0 {
-		err = fmt.Errorf("%s holds no protocol", path)
+	protocols, err := r.sockstatLines(path, "sockstat")
+	if err == nil && protocols == 0 {
+		return fmt.Errorf("read sockstat: %s holds no protocol", path)
 	}
-	if err != nil {
-		return fmt.Errorf("read sockstat: %w", err)
-	}
-	if stat.Used != nil {
-		r.add("sockstat.sockets.used", float64(*stat.Used))
-	}
-	r.protocols(stat.Protocols)
-	r.tcp, r.udp = find(stat.Protocols, "TCP"), find(stat.Protocols, "UDP")
-	return nil
+	return err
 }
 
-// sockstat6 reads the same for IPv6.
-func sockstat6(r *reading, _ string) error {
-	stat, err := r.self.NetSockstat6()
-	if err != nil {
-		return fmt.Errorf("read sockstat6: %w", err)
-	}
-	r.protocols(stat.Protocols)
-	return nil
+// sockstat6 reads its twin for IPv6.
+func sockstat6(r *reading, path string) error {
+	_, err := r.sockstatLines(path, "sockstat6")
+	return err
 }
 
-// protocols adds the samples of lines of sockstat.
-func (r *reading) protocols(all []procfs.NetSockstatProtocol) {
-	for _, p := range all {
-		prefix := "sockstat." + strings.ToLower(p.Protocol) + "."
-		r.addIfKnown(prefix+"inuse", float64(p.InUse))
-		for _, f := range [...]struct {
-			field string
-			value *int
-			unit  float64
-		}{
-			{"orphan", p.Orphan, 1},
-			{"tw", p.TW, 1},
-			{"alloc", p.Alloc, 1},
-			{"mem", p.Mem, r.pageKiB}, // pages
-			{"memory", p.Memory, 1},   // bytes
-		} {
-			if f.value != nil {
-				r.addIfKnown(prefix+f.field, float64(*f.value)*f.unit)
+// sockstatLines adds the samples of a file of lines such as "TCP: inuse 5 orphan 0", and returns how many of them
+// are of a protocol. What cannot be understood is one error for each fault, and costs the field or the line that it
+// is in.
+func (r *reading) sockstatLines(path, what string) (protocols int, err error) {
+	text, err := r.contents(path)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", what, err)
+	}
+	var faults []error
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSuffix(line, "\n")
+		name, rest, found := strings.Cut(line, ":")
+		words := strings.Fields(rest)
+		if !found || len(words) == 0 {
+			faults = append(faults, fmt.Errorf("read %s: %s: line %q has no name with fields", what, path, line))
+			continue
+		}
+		if name != "sockets" {
+			protocols++
+		}
+		for i := 0; i < len(words); i += 2 {
+			if err := r.sockstatField(strings.ToLower(name), words[i:min(i+2, len(words))]); err != nil {
+				faults = append(faults, fmt.Errorf("read %s: %s: line %q: field %s: %w", what, path, line, words[i], err))
 			}
 		}
 	}
+	return protocols, errors.Join(faults...)
 }
 
-// find returns the line of a protocol, or an empty line.
-func find(all []procfs.NetSockstatProtocol, protocol string) procfs.NetSockstatProtocol {
-	for _, p := range all {
-		if p.Protocol == protocol {
-			return p
-		}
+// sockstatField adds the sample of a field and its value, if the field is one that is sent.
+func (r *reading) sockstatField(protocol string, field []string) error {
+	if len(field) < 2 {
+		return errors.New("no value")
 	}
-	return procfs.NetSockstatProtocol{}
+	value, err := strconv.Atoi(field[1])
+	if err != nil {
+		return err
+	}
+	key := protocol + "." + field[0]
+	if _, twice := r.values[key]; twice {
+		return errors.New("a second value")
+	}
+	r.values[key] = value
+	switch field[0] {
+	case "used", "inuse", "orphan", "tw", "alloc", "memory": // memory in bytes
+		r.addIfKnown("sockstat."+key, float64(value))
+	case "mem": // pages
+		r.addIfKnown("sockstat."+key, float64(value)*r.pageKiB)
+	}
+	return nil
 }

@@ -29,7 +29,7 @@ func Variables() []Variable {
 		{"SOCKTALLY_NETWORKS_FILE", "", "file of CIDR tag:value ... lines that names the networks of remote ends; read again at SIGHUP"},
 		{"SOCKTALLY_TAGS", "", "tags of every sample beside DD_TAGS, such as team:net,role:db"},
 		{"SOCKTALLY_HTTP_URL", "", "base URL of the intake of http, such as http://127.0.0.1:8428/datadog; from DD_SITE if not set"},
-		{"SOCKTALLY_STATE_DIR", "/var/lib/socktally", "where samples wait that could not be delivered; systemd's STATE_DIRECTORY if that is set"},
+		{"SOCKTALLY_STATE_DIR", "/var/lib/socktally", "where samples wait that could not be delivered, and what socktally once saves for the next run; systemd's STATE_DIRECTORY if that is set"},
 		{"SOCKTALLY_SPOOL_MAX_BYTES", "64MiB", "how much may wait for one sink, in bytes or with KiB, MiB, GiB; 0 keeps nothing"},
 		{"SOCKTALLY_SPOOL_MAX_AGE", "1h", "how long a sample may wait; the Datadog intake refuses what is older than an hour"},
 		{"SOCKTALLY_LISTEN", "", "address of the read API: host:port or unix:///path; empty for no API and no store"},

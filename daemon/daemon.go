@@ -54,6 +54,7 @@ type Daemon struct {
 	cfg       config.Config
 	log       *slog.Logger
 	clock     clock.Clock
+	procRoot  string
 	collector *collector.Collector
 	forwarder *forward.Forwarder
 	flows     *flowTally              // nil if flows are off
@@ -63,6 +64,7 @@ type Daemon struct {
 
 	mu        sync.Mutex
 	readError lastError
+	counts    counts
 }
 
 // New makes a Daemon and opens its sinks. It starts no reading.
@@ -83,7 +85,7 @@ func New(cfg config.Config, log *slog.Logger, o Options) (*Daemon, error) {
 	if cfg.Spool.MaxBytes > 0 {
 		options.SpoolDir = filepath.Join(cfg.StateDir, "spool")
 	}
-	d := &Daemon{cfg: cfg, log: log, clock: o.Clock, collector: c, openStore: o.openStore, manager: manager{log: log, clock: o.Clock}}
+	d := &Daemon{cfg: cfg, log: log, clock: o.Clock, procRoot: o.ProcRoot, collector: c, openStore: o.openStore, manager: manager{log: log, clock: o.Clock}}
 	if d.openStore == nil {
 		d.openStore = openStore
 	}
@@ -176,18 +178,30 @@ func (d *Daemon) tick() {
 	d.read(now, d.cfg.Schedule.Next(now))
 }
 
-// Once takes one reading and waits until it is delivered or kept on disk. The error names each sink for which both failed,
-// and what could not be read.
+// Once takes one reading and waits until it is delivered or kept on disk. What the kernel counts is told since the
+// run of Once before, of which the state folder keeps what it read. The error names each sink for which neither
+// succeeded, and what could not be read.
 func (d *Daemon) Once() error {
+	save, err := d.restoreCounts()
+	if err != nil {
+		d.log.Warn("there are no counts of the kernel", "error", err)
+	}
 	now := d.clock.Now()
 	errs := []error{d.read(now, now.Add(onceTimeout))}
+	delivered := false
 	for _, s := range d.forwarder.Close(onceTimeout) {
+		delivered = delivered || s.Sent-s.Replayed+s.Spooled > 0
 		if s.Expired+s.Evicted > 0 {
 			// The lost samples are from earlier readings, so this is logged but is not an error of this one.
 			d.log.Error("kept samples were given up", "sink", s.Sink, "too_old", s.Expired, "too_many", s.Evicted)
 		}
 		if s.Dropped > 0 {
 			errs = append(errs, fmt.Errorf("deliver to %s (%s): %d samples lost: %w", s.Sink, s.Receiver, s.Dropped, s.LastErr))
+		}
+	}
+	if save != nil {
+		if err := save(delivered); err != nil {
+			d.log.Warn("the counts of the kernel are not saved", "error", err)
 		}
 	}
 	return errors.Join(errs...)
@@ -198,7 +212,7 @@ func (d *Daemon) Once() error {
 func (d *Daemon) read(now, deadline time.Time) error {
 	begin := d.clock.Monotonic()
 	samples, err := d.collector.Read(now)
-	samples = append(samples, metric.Sample{
+	samples = append(d.counts.since(samples, begin), metric.Sample{
 		Name: metric.ReadingDuration, Kind: metric.Gauge, Time: now, Value: (d.clock.Monotonic() - begin).Seconds(),
 	})
 	d.forwarder.Count(metric.Readings, 1)

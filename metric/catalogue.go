@@ -118,7 +118,21 @@ var catalogue = []Definition{
 	{"sockstat.frag6.inuse", Gauge, None, NetNS, 0, "frag6 inuse", "IPv6 datagrams that are being put together from fragments (sockstat6: FRAG6 inuse)."},
 	{"sockstat.frag6.memory", Gauge, Byte, NetNS, -1, "frag6 memory", "Memory that IPv6 fragments hold (sockstat6: FRAG6 memory)."},
 
-	{"sockstat.ports.range", Gauge, None, NetNS, 1, "port range", "Ports that the kernel may give to outgoing connections (ip_local_port_range, both ends included)."},
+	{"sockstat.ports.range", Gauge, None, NetNS, 1, "port range", "Ports that the kernel may give to outgoing connections (ip_local_port_range less ip_local_reserved_ports)."},
+
+	{"sockstat.tcp.retrans_segs", Count, Segment, NetNS, -1, "tcp retransmits", "TCP segments that were sent again (snmp: Tcp RetransSegs)."},
+	{"sockstat.tcp.listen_overflows", Count, None, NetNS, -1, "tcp listen overflows", "Connections that came while the accept queue of their listener was full (netstat: TcpExt ListenOverflows)."},
+	{"sockstat.tcp.listen_drops", Count, None, NetNS, -1, "tcp listen drops", "Connections that a listener dropped for any reason, a full accept queue included (netstat: TcpExt ListenDrops)."},
+	{"sockstat.tcp.syncookies_sent", Count, None, NetNS, -1, "tcp syncookies", "SYNs that were answered with a cookie because the queue of half-open connections was full (netstat: TcpExt SyncookiesSent)."},
+	{"sockstat.tcp.memory_pressures", Count, None, NetNS, -1, "tcp memory pressures", "Times that TCP began to save memory, counted where a socket here made it begin (netstat: TcpExt TCPMemoryPressures)."},
+	{"sockstat.tcp.abort_on_memory", Count, Connection, NetNS, -1, "tcp aborts on memory", "Connections that were reset for want of memory, or for too many orphans (netstat: TcpExt TCPAbortOnMemory)."},
+	{"sockstat.udp.rcvbuf_errors", Count, Packet, NetNS, -1, "udp receive buffer errors", "IPv4 UDP datagrams that were dropped because the receive buffer of their socket was full (snmp: Udp RcvbufErrors)."},
+	{"sockstat.udp.sndbuf_errors", Count, Packet, NetNS, -1, "udp send buffer errors", "IPv4 UDP datagrams that were not sent because a buffer was full (snmp: Udp SndbufErrors)."},
+	{"sockstat.udp.no_ports", Count, Packet, NetNS, -1, "udp no ports", "IPv4 UDP datagrams that came for a port on which nobody listens (snmp: Udp NoPorts)."},
+	{"sockstat.tcp.pressure", Gauge, None, Host, -1, "tcp pressure", "1 while TCP saves memory, 0 otherwise (protocols: TCP press)."},
+	{"sockstat.conntrack.count", Gauge, None, NetNS, 0, "conntrack count", "Connections that are tracked, where the module is loaded (nf_conntrack_count)."},
+	{"sockstat.conntrack.limit", Gauge, None, NetNS, 0, "conntrack limit", "Tracked connections above which packets of new ones are dropped (nf_conntrack_max)."},
+	{"sockstat.conntrack.ratio", Gauge, Fraction, NetNS, -1, "conntrack ratio", "Tracked connections as a fraction of their limit."},
 
 	{FlowBytesSent, Count, Byte, Setting, 0, "flow bytes sent", "Bytes that applications at this host's end sent, each once however often it was retransmitted."},
 	{FlowBytesReceived, Count, Byte, Setting, 0, "flow bytes received", "Bytes that came in for applications at this host's end."},

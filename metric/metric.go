@@ -12,12 +12,18 @@ const (
 	Gauge Kind = iota
 	// Count is the number of events since the previous sample. Values are summed.
 	Count
+	// Cumulative is a number of events since something began to count. No receiver is sent one, and no metric of the
+	// catalogue is one: the difference of two is a Count.
+	Cumulative
 )
 
-// String returns the kind as Datadog writes it: "gauge" or "count".
+// String returns the kind as Datadog writes it: "gauge" or "count". It has no word for Cumulative.
 func (k Kind) String() string {
-	if k == Count {
+	switch k {
+	case Count:
 		return "count"
+	case Cumulative:
+		return "cumulative"
 	}
 	return "gauge"
 }

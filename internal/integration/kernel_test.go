@@ -57,6 +57,27 @@ var limits = map[string]struct {
 
 const portRange = "sockstat.ports.range"
 
+// kernelCounts are the metrics that are the difference of two values of a counter in snmp or netstat:
+// its line and its name.
+var kernelCounts = map[string]struct{ line, counter string }{
+	"sockstat.tcp.retrans_segs":     {"Tcp", "RetransSegs"},
+	"sockstat.tcp.listen_overflows": {"TcpExt", "ListenOverflows"},
+	"sockstat.tcp.listen_drops":     {"TcpExt", "ListenDrops"},
+	"sockstat.tcp.syncookies_sent":  {"TcpExt", "SyncookiesSent"},
+	"sockstat.tcp.memory_pressures": {"TcpExt", "TCPMemoryPressures"},
+	"sockstat.tcp.abort_on_memory":  {"TcpExt", "TCPAbortOnMemory"},
+	"sockstat.udp.rcvbuf_errors":    {"Udp", "RcvbufErrors"},
+	"sockstat.udp.sndbuf_errors":    {"Udp", "SndbufErrors"},
+	"sockstat.udp.no_ports":         {"Udp", "NoPorts"},
+}
+
+const (
+	pressure       = "sockstat.tcp.pressure"
+	conntrackCount = "sockstat.conntrack.count"
+	conntrackLimit = "sockstat.conntrack.limit"
+	conntrackRatio = "sockstat.conntrack.ratio"
+)
+
 // own are the metrics of socktally about itself.
 var own = []string{
 	"socktally.readings", "socktally.readings.failed", "socktally.readings.skipped", "socktally.reading.duration",
@@ -119,8 +140,44 @@ func kernel(t *testing.T) map[string]float64 {
 	}
 	if ends := strings.Fields(text(t, "/proc/sys/net/ipv4/ip_local_port_range")); len(ends) == 2 {
 		values[portRange] = number(t, ends[1]) - number(t, ends[0]) + 1
+		for _, port := range reservedPorts(t) {
+			if port >= number(t, ends[0]) && port <= number(t, ends[1]) {
+				values[portRange]--
+			}
+		}
+	}
+	for line := range strings.Lines(text(t, "/proc/net/protocols")) {
+		if words := strings.Fields(line); words[0] == "TCP" && words[4] != "NI" {
+			values[pressure] = map[string]float64{"no": 0, "yes": 1}[words[4]]
+		}
+	}
+	tracked, most := text(t, "/proc/sys/net/netfilter/nf_conntrack_count"), text(t, "/proc/sys/net/netfilter/nf_conntrack_max")
+	if tracked != "" && most != "" {
+		values[conntrackCount], values[conntrackLimit] = number(t, strings.TrimSpace(tracked)), number(t, strings.TrimSpace(most))
+		if values[conntrackLimit] > 0 {
+			values[conntrackRatio] = values[conntrackCount] / values[conntrackLimit]
+		}
 	}
 	return values
+}
+
+// reservedPorts returns the ports that the kernel gives to nobody who asks for none in particular.
+func reservedPorts(t *testing.T) []float64 {
+	t.Helper()
+	var ports []float64
+	for _, part := range strings.Split(strings.TrimSpace(text(t, "/proc/sys/net/ipv4/ip_local_reserved_ports")), ",") {
+		if part == "" {
+			continue
+		}
+		first, last, isRange := strings.Cut(part, "-")
+		if !isRange {
+			last = first
+		}
+		for port := number(t, first); port <= number(t, last); port++ {
+			ports = append(ports, port)
+		}
+	}
+	return ports
 }
 
 // wholeKernel returns the metrics that are counted for the whole kernel.
@@ -133,6 +190,7 @@ func wholeKernel() map[string]bool {
 		names[name] = l.wholeKernel
 		names[l.ratio] = l.wholeKernel
 	}
+	names[pressure] = true
 	maps.DeleteFunc(names, func(name string, whole bool) bool { return !whole || name == "" })
 	return names
 }
@@ -192,7 +250,8 @@ func documented(t *testing.T) map[string]string {
 // is added there needs an expected value here.
 func TestEveryDocumentedMetricIsKnownHere(t *testing.T) {
 	known := slices.Concat(own, flowMetrics, dnsMetrics, storeMetrics)
-	known = append(known, portRange)
+	known = append(known, portRange, pressure, conntrackCount, conntrackLimit, conntrackRatio)
+	known = slices.AppendSeq(known, maps.Keys(kernelCounts))
 	known = slices.AppendSeq(known, maps.Keys(counters))
 	for name, l := range limits {
 		known = append(known, name)
