@@ -44,7 +44,7 @@ var (
 		"dnsperf":           "dnsperf",
 		"docker.io":         "docker dockerd",
 		"git":               "git",
-		"iproute2":          "ip tc",
+		"iproute2":          "ip nstat tc",
 		"kmod":              "depmod",
 		"lintian":           "lintian",
 		"llvm-19":           "llvm-strip-19",
