@@ -220,7 +220,9 @@ func (d *Decoder) readOwners() {
 	if d.readTable(d.ownerTable, 2*MaxRecords); d.bad {
 		return
 	}
-	d.owners = slices.Grow(d.owners, d.ownerTable.rows)
+	if n := len(d.owners) + d.ownerTable.rows; n > cap(d.owners) {
+		d.owners = append(make([]record.Owner, 0, n), d.owners...)
+	}
 	for i := range d.ownerTable.rows {
 		if d.fill(d.ownerTable, i); d.bad {
 			return
