@@ -14,7 +14,7 @@ import (
 // keyHeader carries the key of a request, as with Datadog's own API.
 const keyHeader = "DD-API-KEY"
 
-// keys are the hashes of the keys of which a request must carry one; none asks for none.
+// keys are hashes of keys. A request must have one of the keys. If there are no keys, no key is asked for.
 type keys [][sha256.Size]byte
 
 func hashKeys(plain []string) keys {
@@ -25,7 +25,7 @@ func hashKeys(plain []string) keys {
 	return all
 }
 
-// admit compares every key, in a time that tells nothing of them.
+// admit checks the key of a request. It always compares all keys, so that its time does not give information about them.
 func (k keys) admit(r *http.Request) error {
 	if len(k) == 0 {
 		return nil
@@ -45,8 +45,9 @@ func (k keys) admit(r *http.Request) error {
 	return errors.New("the key in the header " + keyHeader + " is not one of SOCKTALLY_API_KEYS")
 }
 
-// checkHost refuses a request that a web page made a browser send here under a name of its own. It is
-// for a loopback address without keys; where there are keys no page has one.
+// checkHost protects from DNS rebinding: a web page lets its own name resolve to this address, and its script then sends
+// requests here by the browser. Such a request has the page's name as its host and is refused. This is for a loopback
+// address without keys. With keys it is not needed, because the page has no key.
 func checkHost(r *http.Request) error {
 	host := r.Host
 	if name, _, err := net.SplitHostPort(host); err == nil {

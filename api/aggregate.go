@@ -25,14 +25,14 @@ func (s *Server) aggregate(a aggregation, r *http.Request) ([]byte, error) {
 	if q.now && s.options.Refresh != nil {
 		s.options.Refresh(ctx)
 		if q.to.Before(s.now()) {
-			q.to = s.now() // what is of this very moment is behind a window that ended before it
+			q.to = s.now() // so that the window has the records that Refresh just made
 		}
 	}
 	response, err := a.answer(ctx, s.options.Source, query.NewRow(s.options.Hostname), &q, s.groups)
 	return response, s.refusalOf(r, err)
 }
 
-// refusalOf makes a refusal of the error of an aggregation.
+// refusalOf returns the refusal for an error of an aggregation. It logs only a change between working and failing.
 func (s *Server) refusalOf(r *http.Request, err error) error {
 	const less = "want a shorter window, fewer names to group by, or a filter"
 	switch {
@@ -44,7 +44,7 @@ func (s *Server) refusalOf(r *http.Request, err error) error {
 	case errors.Is(err, errTooMany):
 		return refuse(http.StatusTooManyRequests, "%w: %s", err, less)
 	case r.Context().Err() != nil:
-		return err // nobody waits for it
+		return err // the client is gone
 	case errors.Is(err, context.DeadlineExceeded):
 		return refuse(http.StatusTooManyRequests, "the query took more than %v: %s", queryTime, less)
 	}

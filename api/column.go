@@ -6,16 +6,16 @@ import (
 	"socktally/record"
 )
 
-// column is one number of an answer: a counter, or what is worked out of some.
+// column is one number of an answer: a counter, or a number calculated from counters.
 type column[S any] struct {
 	name string
-	// of returns the number, and whether it is known.
+	// of returns the number. known is false if the kernel does not have it.
 	of func(*S) (n uint64, known bool)
 }
 
-// columns are those of a table of counters, each under its name there. A counter that is only a part of what
-// is shown is not among them, nor is one that Cloud Network Monitoring does not have. knows says whether the
-// optional counters are known.
+// columns returns the columns of a table of counters, with the names of the table. It leaves out a counter that is only
+// a part of a shown number, and one that Cloud Network Monitoring does not have. knows says whether an optional counter
+// is known in a sum.
 func columns[S any](table []record.Field[S], knows func(*S, record.Known) bool) []column[S] {
 	var all []column[S]
 	for _, f := range table {
@@ -29,10 +29,10 @@ func columns[S any](table []record.Field[S], knows func(*S, record.Known) bool) 
 	return all
 }
 
-// derived is a column of a number that is always known.
+// derived returns a column that is calculated from a sum and always known.
 func derived[S any](name string, of func(*S) uint64) column[S] {
 	return column[S]{name, func(sum *S) (uint64, bool) { return of(sum), true }}
 }
 
-// count is a sum as the answers have it, which know no more than int64.
+// count turns a sum into an int64, the type in the answers. A larger sum becomes the largest int64.
 func count(n uint64) int64 { return int64(min(n, math.MaxInt64)) }

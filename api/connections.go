@@ -11,12 +11,12 @@ import (
 	"socktally/record"
 )
 
-// connections is the endpoint of what flows did.
+// connections returns the endpoint for flows.
 func connections(table []record.Field[record.Counters]) *endpoint[record.Flow, record.Counters] {
 	shown := connectionColumns(table)
 	return &endpoint[record.Flow, record.Counters]{
 		path: ConnectionsPath,
-		// By service, as Datadog's own page shows them.
+		// By service, as in the example of Datadog's documentation.
 		vocabulary: vocabulary{kind: query.Connections, groupBy: []string{"client_service", "server_service"}},
 		records:    Source.Connections,
 		set:        (*query.Row).SetFlow,
@@ -34,10 +34,11 @@ func connections(table []record.Field[record.Counters]) *endpoint[record.Flow, r
 	}
 }
 
-// groupBysName is the member in which a row says what it was grouped by.
+// groupBysName is the JSON member of a row that has the values of its group.
 const groupBysName = "group_bys"
 
-// connectionColumns are in the order of their names. The one that is no number stands for the groups.
+// connectionColumns returns the columns, sorted by name. The one with groupBysName has no number: it only marks the
+// place of the group's values.
 func connectionColumns(table []record.Field[record.Counters]) []column[record.Counters] {
 	all := columns(table, func(sum *record.Counters, k record.Known) bool { return sum.Known&k != 0 })
 	all = append(all, column[record.Counters]{name: groupBysName},
@@ -46,8 +47,7 @@ func connectionColumns(table []record.Field[record.Counters]) []column[record.Co
 	return all
 }
 
-// appendConnection appends what answer.ConnectionAttributes is as JSON, with every column of which the number is
-// known.
+// appendConnection appends the JSON of an answer.ConnectionAttributes. It leaves out columns with an unknown number.
 func appendConnection(b []byte, groupBys map[string][]string, shown []column[record.Counters], sum *record.Counters) ([]byte, error) {
 	groups, err := json.Marshal(groupBys)
 	if err != nil {

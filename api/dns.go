@@ -9,10 +9,10 @@ import (
 	"socktally/record"
 )
 
-// latencyPercentile is the one percentile that the two latency metrics of DNS have room for.
+// latencyPercentile is the percentile in the two latency metrics of DNS. Each metric has room for only one.
 const latencyPercentile = 95
 
-// dnsQueries is the endpoint of what became of DNS queries.
+// dnsQueries returns the endpoint for DNS queries.
 func dnsQueries(table []record.Field[record.DNSCounts]) *endpoint[record.DNS, record.DNSCounts] {
 	shown := dnsColumns(table)
 	return &endpoint[record.DNS, record.DNSCounts]{
@@ -42,7 +42,8 @@ func dnsQueries(table []record.Field[record.DNSCounts]) *endpoint[record.DNS, re
 	}
 }
 
-// dnsColumns are in the order of Datadog's page, then those that it does not have, then the latencies.
+// dnsColumns returns the columns: first those of Datadog's documentation, in its order, then the others, then the
+// latencies.
 func dnsColumns(table []record.Field[record.DNSCounts]) []column[record.DNSCounts] {
 	all := columns(table, func(*record.DNSCounts, record.Known) bool { return true })
 	all = append(all, derived(answer.DNSFailures, (*record.DNSCounts).Failures), derived(answer.DNSFailedResponses, (*record.DNSCounts).FailedResponses))
@@ -62,7 +63,7 @@ func dnsColumns(table []record.Field[record.DNSCounts]) []column[record.DNSCount
 		latencyColumn(answer.DNSFailureLatency, func(sum *record.DNSCounts) *record.Latency { return &sum.FailureLatency }))
 }
 
-// latencyColumn is not known of a group in which nothing was answered.
+// latencyColumn returns the column of a latency. It is unknown in a group without any answer.
 func latencyColumn(name string, of func(*record.DNSCounts) *record.Latency) column[record.DNSCounts] {
 	return column[record.DNSCounts]{name, func(sum *record.DNSCounts) (uint64, bool) {
 		l := of(sum)

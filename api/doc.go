@@ -1,10 +1,10 @@
-// Package api answers the two read endpoints of Datadog's Cloud Network Monitoring API from records
-// that a Source holds: connections and DNS queries, filtered, grouped and added up in one pass. The
-// shapes of what it sends are in api/answer, so that a client of our own needs no more than those.
+// Package api serves the two read endpoints of Datadog's Cloud Network Monitoring API: connections and DNS queries. It
+// filters, groups and adds up the records of a Source in one pass. The types of the answers are in api/answer, so that
+// a client needs only that package.
 //
-// What can be asked is the language of package query. An endpoint is one value of the type endpoint: where its
-// records are, which names it knows, what it adds up and how a row of its answer looks. Its numbers are columns,
-// which come from the tables of counters in package record.
+// Package query has the language of filters. An endpoint is one value of the type endpoint. It says where the records
+// are, which names may be asked for, what is added up, and how a row of the answer looks. The numbers of a row are
+// columns, which come from the tables of counters in package record.
 //
-// It reads, and changes nothing.
+// The package only reads.
 package api

@@ -10,19 +10,19 @@ import (
 	"socktally/record"
 )
 
-// Source holds what is asked for. A call's yield is called for each record of any part of the window
-// [from, to), for several of one flow perhaps; the record is valid until it returns, and its error ends
-// the call and is what that returns. A Source is safe for concurrent use.
+// Source has the records. Both methods call yield for each record that overlaps the window [from, to). A flow may have
+// several records. A record is valid until yield returns. An error of yield ends the call and is returned. A Source is
+// safe for concurrent use.
 type Source interface {
 	Connections(ctx context.Context, from, to time.Time, yield func(*record.Flow) error) error
 	DNS(ctx context.Context, from, to time.Time, yield func(*record.DNS) error) error
 }
 
-// aggregation is an endpoint that groups records and adds them up, whatever they are.
+// aggregation is an endpoint with records of any type, which it groups and adds up.
 type aggregation interface {
 	where() string
 	asks() *vocabulary
-	// answer returns JSON. most is how many groups there may be.
+	// answer returns JSON. It fails with errTooMany if there are more groups than most.
 	answer(ctx context.Context, source Source, row *query.Row, q *question, most int) ([]byte, error)
 }
 
@@ -31,16 +31,16 @@ type endpoint[R, S any] struct {
 	path string
 	vocabulary
 	records func(Source, context.Context, time.Time, time.Time, func(*R) error) error
-	set     func(*query.Row, *R) // makes a row of a record
+	set     func(*query.Row, *R) // points the row at the record
 	add     func(*S, *R)
-	size    func(*S) uint64 // the rows come the largest first
-	// How a row of the answer looks: its type, what is between the values of its id, and what appends, as JSON, what
-	// it says of a group, of which values are those of each field.
+	size    func(*S) uint64 // the rows with the largest size come first
+	// The form of a row: its type, the separator between the values in its id, and the function that appends its
+	// attributes as JSON. values[i] are the values of fields[i] in the group.
 	rowType, separator string
 	appendAttributes   func(b []byte, fields []query.Field, values [][]string, sum *S) ([]byte, error)
 }
 
-// endpoints returns all of them, with an answer for each counter of the two tables.
+// endpoints returns all endpoints. Their answers have the counters of the two tables.
 func endpoints(flows []record.Field[record.Counters], dns []record.Field[record.DNSCounts]) []aggregation {
 	return []aggregation{connections(flows), dnsQueries(dns)}
 }
@@ -49,8 +49,8 @@ func (e *endpoint[R, S]) where() string { return e.path }
 
 func (e *endpoint[R, S]) asks() *vocabulary { return &e.vocabulary }
 
-// answer writes the outer part of the JSON by itself: json.Marshal would read the attributes of each row again, which
-// takes a quarter of the time of an answer of 7,500 rows.
+// answer writes the outer part of the JSON itself. json.Marshal would read the attributes of each row again, which takes
+// a quarter of the time of an answer with 7,500 rows.
 func (e *endpoint[R, S]) answer(ctx context.Context, source Source, row *query.Row, q *question, most int) ([]byte, error) {
 	g := newGrouping[S](ctx, q, most)
 	if err := e.aggregate(g, source, row, q); err != nil {

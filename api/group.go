@@ -10,16 +10,16 @@ import (
 	"socktally/query"
 )
 
-// errTooMany ends an aggregation that would take too much memory.
+// errTooMany ends an aggregation that would need too much memory.
 var errTooMany = errors.New("too many groups")
 
-// checkEvery is after how many records an aggregation looks whether it is still wanted.
+// checkEvery is the number of records after which an aggregation checks whether its context has ended.
 const checkEvery = 1024
 
-// grouping adds up what S sums, by the values of fields.
+// grouping has one sum of the type S for each group of records with the same values of fields.
 type grouping[S any] struct {
 	ctx    context.Context
-	wanted query.Predicate // nil: all
+	wanted query.Predicate // nil if all records are wanted
 	values []query.Appender
 	most   int
 	seen   int
@@ -41,8 +41,8 @@ func newGrouping[S any](ctx context.Context, q *question, most int) *grouping[S]
 	return g
 }
 
-// sumOf returns the sum that a record belongs to, nil where it is not wanted. It is valid until the
-// next call.
+// sumOf returns the sum for the group of a record, or nil if the record is not wanted. The sum is valid until the next
+// call.
 func (g *grouping[S]) sumOf(row *query.Row) (*S, error) {
 	if g.seen++; g.seen%checkEvery == 0 {
 		if err := g.ctx.Err(); err != nil {
@@ -69,7 +69,7 @@ func (g *grouping[S]) sumOf(row *query.Row) (*S, error) {
 	return &g.groups[i].sum, nil
 }
 
-// largest returns at most limit groups, the largest first, and those of one size by their values.
+// largest returns at most limit groups, the largest first. Groups of the same size are sorted by their values.
 func (g *grouping[S]) largest(limit int, size func(*S) uint64) []*group[S] {
 	all := make([]*group[S], len(g.groups))
 	for i := range g.groups {
@@ -87,8 +87,8 @@ func (g *grouping[S]) largest(limit int, size func(*S) uint64) []*group[S] {
 	return all[:min(limit, len(all))]
 }
 
-// id is the values of a group, "name:value", with the separator between. A comma or a percent sign in
-// a value is written as %2C or %25, so that no two groups have one id. Without fields there is one group.
+// id returns the values of a group as "name:value", with the separator between them. A comma in a value becomes %2C and a
+// percent sign %25, so that two groups never have the same id. Without fields there is only one group.
 func id(fields []query.Field, values [][]string, separator string) string {
 	if len(fields) == 0 {
 		return query.Ungrouped

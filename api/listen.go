@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// socketMode lets the owner and the group of a socket ask.
+// socketMode lets only the owner and the group of a socket connect to it.
 const socketMode = 0o660
 
-// Listen opens the address of a server: network is "tcp" or "unix". A socket that a process left
-// behind which is no more is replaced. The error names the address.
+// Listen opens the address of a server. network is "tcp" or "unix". If a process has ended and did not remove its Unix
+// socket, Listen replaces that socket. The error names the address.
 func Listen(network, address string) (net.Listener, error) {
 	if network != "unix" {
 		return net.Listen(network, address)
@@ -40,7 +40,7 @@ func listenUnix(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// abandoned says whether a socket is there at which nobody listens.
+// abandoned says whether path is a Unix socket on which no process listens.
 func abandoned(path string) bool {
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode()&os.ModeSocket == 0 {

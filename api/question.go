@@ -20,32 +20,32 @@ const (
 	maxGroupBys   = 10
 )
 
-// maxTime is the end of the year 9999. A time in milliseconds is beyond it.
+// maxTime is the end of the year 9999, in Unix seconds. A time that is in milliseconds by mistake is beyond it.
 const maxTime = 253402300799
 
-// vocabulary is what questions to one endpoint may name.
+// vocabulary is the set of names that a question to one endpoint may use, and the names that it has by default.
 type vocabulary struct {
 	kind    query.Kind
-	groupBy []string // where a question does not say by what
-	// serverSide, if set, is what is grouped by, too, where nothing of the server's side is, unless
-	// server_ungrouped stands there.
+	groupBy []string // used if the question has no group_by
+	// serverSide is a name, or "". If group_by has no name of the server's side and does not have server_ungrouped, the
+	// answer is grouped by this name too.
 	serverSide string
 }
 
-// question is what one request asks for, checked.
+// question is a request after its parameters were checked.
 type question struct {
 	from, to time.Time
-	now      bool // to is the current time
+	now      bool // the window ends at the current time
 	groups   []query.Field
-	wanted   query.Predicate // nil: all records
+	wanted   query.Predicate // nil if all records are wanted
 	limit    int
 }
 
-// parameters are all that a request may carry. Any other is refused, as an answer without, say, a
-// misspelt filter would pass for one with it. The official clients send no others.
+// parameters are the parameters that a request may have. Any other is refused: if a misspelt filter were ignored, the
+// client would take the answer for a filtered one. The official clients send no others.
 var parameters = []string{"from", "to", "group_by", "tags", "query", "limit"}
 
-// parseQuestion checks the parameters of a request. The error joins one for each that is at fault.
+// parseQuestion checks the parameters of a request. The error joins one error for each wrong parameter.
 func (v *vocabulary) parseQuestion(rawQuery string, now time.Time) (question, error) {
 	values, err := url.ParseQuery(rawQuery)
 	if err != nil {
@@ -95,7 +95,7 @@ func (v *vocabulary) parseQuestion(rawQuery string, now time.Time) (question, er
 	return q, err
 }
 
-// parseFrom sets the window that from and to ask for; either or both may be empty.
+// parseFrom sets the window. from, to or both may be empty.
 func (q *question) parseFrom(from, to string, now time.Time, fault func(string, error)) error {
 	q.to, q.now = now, true
 	if to != "" {
@@ -140,7 +140,7 @@ func parseLimit(text string) (int, error) {
 	return n, nil
 }
 
-// parseGroups resolves the names of a comma list, in its order.
+// parseGroups returns the fields for a comma list of names, in the same order.
 func (v *vocabulary) parseGroups(list string) ([]query.Field, error) {
 	names := v.groupBy
 	if strings.TrimSpace(list) != "" {
@@ -181,12 +181,12 @@ func (v *vocabulary) parseGroups(list string) ([]query.Field, error) {
 	return append(groups, name), err
 }
 
-// ofServer says whether a name groups by the server's side, to which DNS counts what was asked for.
+// ofServer says whether a name is one of the server's side. For DNS, the name and type of the query belong to that side.
 func ofServer(name string) bool {
 	return strings.HasPrefix(name, "server_") || name == "network.server.ip" || strings.HasPrefix(name, "network.dns_")
 }
 
-// shorten quotes text for an error, cut where it is long.
+// shorten quotes a text for an error and cuts a long one.
 func shorten(text string) string {
 	const most = 100
 	if len(text) > most {

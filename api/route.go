@@ -11,15 +11,15 @@ import (
 	"socktally/api/answer"
 )
 
-// route is one path that is served, by GET and HEAD.
+// route is one path of the server. Its methods are GET and HEAD.
 type route struct {
 	path string
-	open bool // wants no key
+	open bool // needs no key
 	// respond returns JSON.
 	respond func(*http.Request) ([]byte, error)
 }
 
-// route returns what finds the answer to a request: at an endpoint, or about the server's health.
+// route returns the handler for all paths: the endpoints and the health of the server.
 func (s *Server) route(all []aggregation) http.Handler {
 	var routes []route
 	for _, a := range all {
@@ -48,7 +48,7 @@ func (s *Server) route(all []aggregation) http.Handler {
 	})
 	mux.Handle("/", missing)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Of a path such as //healthz the mux would answer where else to look, and not in JSON.
+		// For a path such as //healthz the mux would send a redirect, which is not JSON.
 		if asked := r.URL.EscapedPath(); asked != path.Clean("/"+asked) {
 			missing.ServeHTTP(w, r)
 			return
@@ -88,7 +88,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.routes.ServeHTTP(w, r)
 }
 
-// handler answers with what respond returns.
+// handler returns a handler that sends the result of respond.
 func (s *Server) handler(respond func(*http.Request) ([]byte, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := respond(r)
@@ -103,11 +103,11 @@ func (s *Server) handler(respond func(*http.Request) ([]byte, error)) http.Handl
 func writeJSON(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	// Whoever asked may have gone.
+	// An error here means that the client is gone, and nobody can be told.
 	_, _ = w.Write(append(body, '\n'))
 }
 
-// refusal is an error with the status that it is answered by.
+// refusal is an error with its HTTP status.
 type refusal struct {
 	status int
 	error
@@ -117,7 +117,7 @@ func refuse(status int, format string, args ...any) error {
 	return refusal{status, fmt.Errorf(format, args...)}
 }
 
-// writeError answers with what Datadog's API has for errors, one entry for each that err joins.
+// writeError sends an error in the form of Datadog's API. It has one entry for each error that err joins.
 func (s *Server) writeError(w http.ResponseWriter, err error) {
 	refused := refusal{http.StatusInternalServerError, err}
 	errors.As(err, &refused)
@@ -127,7 +127,7 @@ func (s *Server) writeError(w http.ResponseWriter, err error) {
 		h.Set("Allow", "GET, HEAD")
 	case http.StatusTooManyRequests:
 		h.Set("Retry-After", "1")
-		h.Set("X-RateLimit-Reset", "1") // what the official clients look at
+		h.Set("X-RateLimit-Reset", "1") // in seconds; the official clients read it before they try again
 	}
 	body, err := json.Marshal(answer.Errors{Errors: strings.Split(refused.Error(), "\n")})
 	if err != nil {

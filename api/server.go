@@ -25,12 +25,12 @@ const (
 // Limits of a server.
 const (
 	maxQueries     = 4        // at once
-	maxConnections = 128      // that are open, used or not
-	maxGroups      = 50_000   // of one query, each some 300 bytes
-	maxHeader      = 32 << 10 // bytes, the line with the query included
+	maxConnections = 128      // open at once, also idle ones
+	maxGroups      = 50_000   // of one query; each takes about 300 bytes
+	maxHeader      = 32 << 10 // bytes, with the request line
 	headerTime     = 5 * time.Second
 	queryTime      = 60 * time.Second
-	answerTime     = 30 * time.Second // for writing it, after that
+	answerTime     = 30 * time.Second // for writing the answer, after queryTime
 	idleTime       = 60 * time.Second
 	shutdownTime   = time.Second
 )
@@ -39,19 +39,18 @@ const (
 type Options struct {
 	// Source holds the records.
 	Source Source
-	// Refresh, if set, is called before a query of which the window reaches the present, so that the
-	// Source has what happened up to now.
+	// Refresh, if set, is called before a query whose window ends now. It brings the Source up to date.
 	Refresh func(context.Context)
-	// Ready, if set, says why queries cannot be answered now.
+	// Ready, if set, returns the reason why queries cannot be answered now, or nil.
 	Ready func(context.Context) error
-	// Hostname is what an end on this host has as its host.
+	// Hostname is the value of the host fields for an end on this host.
 	Hostname string
-	// Keys are those of which a query must carry one; none if empty.
+	// Keys are the accepted keys. A query must have one of them. If there are none, no key is needed.
 	Keys []string
-	// LocalOnly says that the server is at a loopback address, so that, without keys, it takes requests
-	// only for such a host.
+	// LocalOnly says that the server listens on a loopback address. If there are also no keys, a request must name
+	// localhost or a loopback address as its host.
 	LocalOnly bool
-	// TLS, if set, is what to speak.
+	// TLS, if set, makes the server use TLS with these settings.
 	TLS *tls.Config
 	Log *slog.Logger
 }
@@ -61,21 +60,20 @@ type Server struct {
 	options Options
 	keys    keys
 	routes  http.Handler
-	slots   chan struct{} // one for each query that runs
-	failing atomic.Bool   // the last query could not be read
-	groups  int           // of one query at most
+	slots   chan struct{} // one for each running query
+	failing atomic.Bool   // the last query failed because of the store
+	groups  int           // most of one query
 	now     func() time.Time
 }
 
-// New returns a Server that listens nowhere yet.
+// New returns a Server. It does not listen yet.
 func New(o Options) *Server {
 	s := &Server{options: o, keys: hashKeys(o.Keys), slots: make(chan struct{}, maxQueries), groups: maxGroups, now: time.Now}
 	s.routes = s.route(endpoints(record.Fields(), record.DNSFields()))
 	return s
 }
 
-// Serve answers what comes in at l until ctx ends, then gives the answers under way a second. It
-// closes l.
+// Serve answers requests from l until ctx ends. Then running requests have one more second. Serve closes l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
 		Handler:           s,
@@ -85,7 +83,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		WriteTimeout:      queryTime + answerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
-		// What a stranger sends is not worth a line each.
+		// Debug, because any client can cause these errors, and could fill the log.
 		ErrorLog: slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug),
 	}
 	l = netutil.LimitListener(l, maxConnections)

@@ -9,30 +9,30 @@ import (
 
 const (
 	bucketSeconds = 300
-	// maxIdentities bounds the flows, and the DNS queries, that a bucket in memory tells apart.
+	// maxIdentities is the highest number of different flows in a bucket, and of different DNS queries.
 	maxIdentities = 100_000
 )
 
-// bucketOf is the start, in Unix seconds, of the bucket that a time is in.
+// bucketOf returns the start, in Unix seconds, of the bucket that contains a time.
 func bucketOf(at time.Time) int64 {
 	s := at.Unix()
 	return s - (s%bucketSeconds+bucketSeconds)%bucketSeconds
 }
 
-// ends are a record's two endpoints, with owners by their number in the bucket.
+// ends are the two endpoints of a record. An owner is its number in the bucket's owners.
 type ends struct {
 	client, server           netip.Addr
 	clientOwner, serverOwner uint32
 	clientPort, serverPort   uint16
 }
 
-// flowKey is all of a flow's record but its counters, with strings by their number in the bucket.
+// flowKey is a flow's record without its counters. A string is its number in the bucket's strings.
 type flowKey struct {
 	ends
 	protocol, family, source, direction, domain uint32
 }
 
-// dnsKey is all of a DNS record but its counts.
+// dnsKey is a DNS record without its counts.
 type dnsKey struct {
 	ends
 	protocol, direction, name, qtype uint32
@@ -45,10 +45,10 @@ type bucket struct {
 	dns     map[dnsKey]*record.DNSCounts
 	strings chunk.Dictionary[string]
 	owners  chunk.Owners
-	// folded counts the records that found no room of their own.
+	// folded counts the records that came when the bucket was full. They are added up without their endpoints.
 	folded uint64
 	schema *chunk.Schema
-	// chunks are what a reader was given, until something is added.
+	// chunks is the encoded bucket. It is nil again after a record is added.
 	chunks []stored
 }
 
@@ -58,7 +58,7 @@ func newBucket(start int64, schema *chunk.Schema) *bucket {
 
 func (b *bucket) empty() bool { return len(b.flows)+len(b.dns) == 0 }
 
-// add adds up records. It keeps nothing that the caller may change.
+// add adds up records. It copies what it keeps, so the caller may change the records afterwards.
 func (b *bucket) add(connections []record.Flow, queries []record.DNS) {
 	if len(connections)+len(queries) > 0 {
 		b.chunks = nil
@@ -113,7 +113,8 @@ func (b *bucket) addDNS(r *record.DNS) {
 	sum.Add(&r.DNSCounts)
 }
 
-// stringNumber numbers strings, new ones only where there is room for what they belong to.
+// stringNumber returns the function that numbers strings. In a full bucket that function adds no new strings, because
+// a new string can only belong to a record that has no room.
 func (b *bucket) stringNumber(identities int) func(string) uint32 {
 	if identities >= maxIdentities {
 		return b.strings.Find

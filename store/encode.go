@@ -8,7 +8,7 @@ import (
 	"socktally/store/chunk"
 )
 
-// kind is what a chunk's records are.
+// kind says which records a chunk has.
 type kind byte
 
 const (
@@ -16,7 +16,7 @@ const (
 	kindDNS   kind = 2
 )
 
-// stored is a chunk of some records of one bucket and one kind. A payload is never changed.
+// stored is a chunk with records of one bucket and one kind. The payload never changes.
 type stored struct {
 	start   int64 // of the bucket
 	kind    kind
@@ -24,13 +24,14 @@ type stored struct {
 	payload []byte
 }
 
-// entry is what a bucket has added up under one key.
+// entry is one key of a bucket with its sum.
 type entry[K, C any] struct {
 	key      K
 	counters *C
 }
 
-// encode returns the bucket's chunks. Sorting by owner makes columns of runs, and few owners a chunk.
+// encode returns the bucket's chunks. It sorts the records by owner: then a column has long runs of equal values, and
+// a chunk has few owners.
 func (b *bucket) encode() []stored {
 	if b.chunks != nil {
 		return b.chunks
@@ -69,7 +70,7 @@ func compareEnds(x, y *ends) int {
 	)
 }
 
-// flowRecords are the records of some entries. A record is good until the next.
+// flowRecords returns the records of some entries. A record is valid until the next one.
 func (b *bucket) flowRecords(entries []entry[flowKey, record.Counters]) iter.Seq[*record.Flow] {
 	return func(yield func(*record.Flow) bool) {
 		var r record.Flow
@@ -89,7 +90,7 @@ func (b *bucket) flowRecords(entries []entry[flowKey, record.Counters]) iter.Seq
 	}
 }
 
-// dnsRecords does for records of DNS what flowRecords does for those of flows.
+// dnsRecords is flowRecords for DNS records.
 func (b *bucket) dnsRecords(entries []entry[dnsKey, record.DNSCounts]) iter.Seq[*record.DNS] {
 	return func(yield func(*record.DNS) bool) {
 		var r record.DNS
@@ -109,8 +110,8 @@ func (b *bucket) dnsRecords(entries []entry[dnsKey, record.DNSCounts]) iter.Seq[
 	}
 }
 
-// setEnds makes two endpoints, which are those of before if that is not nil, the ones of k. Owners are large, and
-// most are the same as before.
+// setEnds sets two endpoints to those of k. If before is not nil, the endpoints are now those of before. An owner is
+// copied only if it is another one than before, because owners are large and most are the same.
 func (b *bucket) setEnds(client, server *record.Endpoint, k, before *ends) {
 	client.Addr, client.Port, server.Addr, server.Port = k.client, k.clientPort, k.server, k.serverPort
 	if before == nil || before.clientOwner != k.clientOwner {

@@ -16,12 +16,13 @@ import (
 )
 
 const (
-	applicationID = 0x736b746c // "sktl": tells the file from databases of others
+	applicationID = 0x736b746c // "sktl": marks the file as a store of socktally
 	pageSize      = 4096
 	maxReaders    = 2
 )
 
-// migrations bring a file from the version of their index, which is its PRAGMA user_version, to the next.
+// migrations change the schema of a file. The migration with index i brings a file from version i to version i+1. The
+// version is in PRAGMA user_version.
 var migrations = []string{`
 CREATE TABLE chunk (
 	id      INTEGER PRIMARY KEY AUTOINCREMENT, -- never used twice: readers rely on it
@@ -32,24 +33,25 @@ CREATE TABLE chunk (
 ) STRICT;
 CREATE INDEX chunk_bucket ON chunk (bucket, kind);
 `,
-	// Chunks of layout 2 are written from here on: a program that knows layout 1 alone must not open the file.
+	// No change of the schema: since this version the file has chunks of layout 2. A program that knows only layout 1
+	// must not open it.
 	"",
 }
 
-// file is the database. One goroutine writes at a time, several may read.
+// file is the database. Only one goroutine may write at a time. Several may read.
 type file struct {
 	path     string
 	maxBytes int64
 	writer   *sql.DB
 	reader   *sql.DB
 	payload  *sql.Stmt
-	// lastID is of the newest chunk that is committed. The writer moves it on under Store.mu.
+	// lastID is the id of the newest committed chunk. The writer changes it under Store.mu.
 	lastID int64
 }
 
-// openFile opens the database, makes what it lacks and looks over its structure.
+// openFile opens the database, creates the file and the schema if they are missing, and checks the structure.
 func openFile(ctx context.Context, path string, maxBytes int64) (*file, error) {
-	// SQLite gives its other files the mode of this one.
+	// The mode is set here: SQLite gives its other files the mode of this file.
 	if err := create(path); err != nil {
 		return nil, err
 	}
@@ -74,7 +76,7 @@ func openFile(ctx context.Context, path string, maxBytes int64) (*file, error) {
 	return f, nil
 }
 
-// create makes an empty file, which outlives a power cut, if there is none.
+// create creates an empty file if there is none. It syncs the folder, so that the file still exists after a power cut.
 func create(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -95,7 +97,7 @@ func connect(path string, connections int, options string) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	// FULL syncs each commit: after NORMAL, a power cut takes back all since the last checkpoint.
+	// FULL syncs each commit. With NORMAL, a power cut would lose all commits since the last checkpoint.
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?_pragma=busy_timeout(5000)"+
 		"&_pragma=synchronous(FULL)&_pragma=cache_size(-512)&_pragma=temp_store(MEMORY)&"+options)
 	if err != nil {
@@ -106,7 +108,8 @@ func connect(path string, connections int, options string) (*sql.DB, error) {
 	return db, nil
 }
 
-// prepare brings the schema to this version, and changes nothing before it knows that it may.
+// prepare brings the schema to this version. First it checks that the file is a store and not a newer one. Until then
+// it changes nothing.
 func (f *file) prepare(ctx context.Context) error {
 	var id, version, tables int
 	for query, into := range map[string]*int{
@@ -153,9 +156,9 @@ func (f *file) prepare(ctx context.Context) error {
 	return tx.Commit()
 }
 
-// look reads the whole index, which is small, and the end of the table. It does not read five days of
-// chunks: a reader skips those that are damaged, and a write or a deletion that finds the file damaged
-// has it replaced.
+// look reads the whole index, which is small, and the end of the table. It does not read the chunks, because there may
+// be five days of them. Damage in them is found later: a reader skips a damaged chunk, and a write or a deletion that
+// fails because of damage causes the file to be replaced.
 func (f *file) look(ctx context.Context) error {
 	err := f.writer.QueryRowContext(ctx, "SELECT 1 FROM sqlite_schema WHERE name = 'chunk_bucket' AND tbl_name = 'chunk'").Scan(new(int))
 	if errors.Is(err, sql.ErrNoRows) {

@@ -12,25 +12,25 @@ import (
 	"time"
 )
 
-// Connections hands yield the records of flows of every bucket that overlaps the time from from, up to
-// and without to: buckets are five minutes from a multiple of five minutes, and come whole. The oldest
-// bucket comes first; a flow has a record in each bucket, or several. A record is valid until yield
-// returns, but its strings may be kept; yield must not change it. While it runs it holds up nobody.
+// Connections calls yield for each flow record of every bucket that overlaps [from, to). A bucket is five minutes long
+// and begins at a multiple of five minutes. All its records are given, also those outside of the interval. The oldest
+// bucket comes first. A flow has one or more records in each of its buckets. A record is valid until yield returns, but
+// its strings may be kept. yield must not change it. Other calls do not wait while yield runs.
 //
-// A chunk that is damaged is left out and counted. Connections fails with what yield or ctx fails
-// with, or if the store cannot be read; with ErrNewer where it has a chunk of a newer layout.
+// A damaged chunk is skipped and counted in Stats. The error is that of yield or of ctx, or says that the store cannot
+// be read. It is ErrNewer if the store has a chunk of a newer layout.
 func (s *Store) Connections(ctx context.Context, from, to time.Time, yield func(*record.Flow) error) error {
 	d := chunk.NewDecoder(s.schema)
 	return s.read(ctx, kindFlows, from, to, func(payload []byte) error { return d.Flows(payload, yield) })
 }
 
-// DNS does for records of DNS what Connections does for those of flows.
+// DNS is Connections for DNS records.
 func (s *Store) DNS(ctx context.Context, from, to time.Time, yield func(*record.DNS) error) error {
 	d := chunk.NewDecoder(s.schema)
 	return s.read(ctx, kindDNS, from, to, func(payload []byte) error { return d.DNS(payload, yield) })
 }
 
-// Ready says why the store cannot be read; nil if it can.
+// Ready returns nil if the store can be read, and otherwise the reason.
 func (s *Store) Ready(ctx context.Context) error {
 	s.mu.Lock()
 	closed, f, err := s.closed, s.file, s.stats.Err
@@ -47,7 +47,8 @@ func (s *Store) Ready(ctx context.Context) error {
 	return nil
 }
 
-// read hands each the payloads that an interval selects. It has no transaction open while it does.
+// read calls each with every payload that an interval selects. No transaction is open during the call, so that a slow
+// reader does not stop a checkpoint.
 func (s *Store) read(ctx context.Context, k kind, from, to time.Time, each func([]byte) error) error {
 	if !from.Before(to) {
 		return nil
@@ -95,7 +96,7 @@ func (s *Store) read(ctx context.Context, k kind, from, to time.Time, each func(
 	return nil
 }
 
-// memory returns what is in no file, oldest first, and up to which chunk the file has all else.
+// memory returns the chunks that are only in memory, oldest first. All other chunks are in f, with an id up to lastID.
 func (s *Store) memory(k kind, first, end int64) (chunks []stored, f *file, lastID int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,7 +160,7 @@ func (f *file) list(ctx context.Context, k kind, first, end, lastID int64) ([]lo
 	return found, rows.Err()
 }
 
-// load has no context: with one, each query would cost a goroutine that waits for it to end.
+// load takes no context: for a context, each query would start a goroutine that waits for its end.
 func (f *file) load(id int64) (payload []byte, err error) {
 	err = f.payload.QueryRow(id).Scan(&payload)
 	return payload, err

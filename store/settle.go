@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// settle writes what waits, deletes what is old and drops what is beyond the bounds of memory.
+// settle writes the waiting buckets, deletes old ones, and drops what is too much for memory.
 func (s *Store) settle() {
 	if s.options.Path != "" {
 		s.report(s.flush(context.Background()))
@@ -19,7 +19,7 @@ func (s *Store) settle() {
 	s.trim()
 }
 
-// flush brings the file up to date.
+// flush writes the waiting buckets and deletes old ones. If the file is damaged, it is replaced first.
 func (s *Store) flush(ctx context.Context) error {
 	s.mu.Lock()
 	err := s.suspect
@@ -75,7 +75,7 @@ func (s *Store) writeWaiting(ctx context.Context) error {
 		s.mu.Lock()
 		s.stats.drop(lost)
 		if err == nil {
-			// At once, so that a reader finds the bucket here or in the file, and not in both.
+			// Under the same lock as lastID, so that a reader finds the bucket either here or in the file, never in both.
 			s.waiting = s.waiting[1:]
 			s.file.lastID = max(s.file.lastID, id)
 		}
@@ -89,9 +89,9 @@ func (s *Store) writeWaiting(ctx context.Context) error {
 	}
 }
 
-// keeps returns between which starts buckets are kept. A clock that is wrong should not cost records:
-// a bucket is only too old, or too far in the future, if the last two buckets agree about it, and
-// then deletion is slow.
+// keeps returns the lowest and the highest start of the buckets that are kept. The clock may be wrong for a while, and
+// that should not delete records. So a bucket is too old, or too far in the future, only if it is so for both of the
+// last two buckets. In the file, prune then deletes at most two buckets at a time.
 func (s *Store) keeps() (from, to int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,7 +102,8 @@ func (s *Store) keeps() (from, to int64) {
 	return min(s.open.start, s.previous) - retention - bucketSeconds + 1, max(s.open.start, s.previous) + retention
 }
 
-// trim bounds what is in memory.
+// trim drops the oldest buckets in memory until the rest is within its limit. Without a file it also drops those that
+// keeps does not keep.
 func (s *Store) trim() {
 	from, to := s.keeps()
 	s.mu.Lock()
@@ -142,7 +143,7 @@ func lossOf(chunks []stored) loss {
 	return l
 }
 
-// report logs when the file stops taking buckets, and when it takes them again.
+// report logs when the file can no longer be written, and when it can be written again.
 func (s *Store) report(err error) {
 	s.mu.Lock()
 	before := s.stats.Err
@@ -156,7 +157,7 @@ func (s *Store) report(err error) {
 	}
 }
 
-// replaceFile moves a damaged database aside and begins a new one. The caller is the one writer.
+// replaceFile renames a damaged database and creates a new one. The caller must hold Store.writing, or be Open.
 func (s *Store) replaceFile(cause error) error {
 	path := s.options.Path
 	s.setFile(nil)
@@ -187,11 +188,12 @@ func (s *Store) setFile(f *file) {
 	s.file = f
 	s.mu.Unlock()
 	if old != nil {
-		old.close() // what it says does not matter: it is damaged
+		old.close() // its error does not matter: the file is damaged
 	}
 }
 
-// removeAside deletes what was moved aside before: a disk that goes on damaging files must not fill up.
+// removeAside deletes the damaged files of earlier times. A bad disk may damage one file after the other, and they must
+// not fill it.
 func removeAside(path string) error {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {

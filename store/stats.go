@@ -5,23 +5,23 @@ import (
 	"time"
 )
 
-// Stats are a store's state, and what it gave up since it was opened. What went because it was older
-// than the retention is not counted.
+// Stats are the state of a store, and the records that it lost since it was opened. Records that were deleted because
+// they were older than the retention do not count as lost.
 type Stats struct {
-	FileBytes   int64     // of the file, its log and that one's index
+	FileBytes   int64     // of the file, its write-ahead log and the index of the log
 	MemoryBytes int64     // of finished buckets that are not in the file
 	Oldest      time.Time // start of the oldest bucket; zero if there is none
 	// WaitingBuckets are in memory because the file cannot be written.
 	WaitingBuckets int
-	// DroppedBuckets and DroppedRecords went because of MaxBytes, or waited too long.
+	// DroppedBuckets and DroppedRecords were deleted because of MaxBytes, or because too much waited in memory.
 	DroppedBuckets, DroppedRecords uint64
-	// FoldedRecords found no room of their own in their bucket: the sum of all such is one record.
+	// FoldedRecords came when their bucket was full. They are added up without their endpoints.
 	FoldedRecords uint64
-	// DamagedChunks were skipped by a reader: up to 1000 records each time one was met.
+	// DamagedChunks were skipped by a reader. A chunk has up to 1000 records, and counts each time it is read.
 	DamagedChunks uint64
-	// DamagedFiles were moved aside.
+	// DamagedFiles were renamed, and new ones begun.
 	DamagedFiles uint64
-	// Err is why the file is not written; nil if it is.
+	// Err is the reason why the file cannot be written, nil if it can.
 	Err error
 }
 
@@ -30,7 +30,7 @@ func (s *Stats) drop(l loss) {
 	s.DroppedRecords += l.records
 }
 
-// Stats may be called at any time.
+// Stats may be called at any time, also while records are added or read.
 func (s *Store) Stats() Stats {
 	s.mu.Lock()
 	stats, f := s.stats, s.file

@@ -16,35 +16,33 @@ import (
 	"socktally/store/chunk"
 )
 
-// Why a store cannot be opened, where a caller may go on without its file.
+// Reasons why a store cannot be opened. After any of them the caller may go on with a store in memory.
 var (
-	// ErrNewer is a store, or a chunk in it, that a newer version of this program wrote. It is left as it is.
+	// ErrNewer says that a newer version of this program wrote the store, or a chunk in it. The file is not changed.
 	ErrNewer = errors.New("store is of a newer version")
-	// ErrLocked is a store that another process uses.
+	// ErrLocked says that another process uses the store.
 	ErrLocked = errors.New("store is in use by another process")
-	// ErrNotWritable is a store that cannot be written: no permission, a read-only file system, a
-	// broken disk.
+	// ErrNotWritable says that the store cannot be written: no permission, a read-only file system, or a broken disk.
 	ErrNotWritable = errors.New("store cannot be written")
 )
 
 var errClosed = errors.New("store is closed")
 
 const (
-	// Without a file a store keeps no more than this. So much also waits in memory while the file
-	// cannot be written.
+	// A store without a file keeps at most this. While a file cannot be written, at most memoryBytes wait in memory.
 	memoryRetention = time.Hour
 	memoryBytes     = 8 << 20
 )
 
 // Options say where a store is and what bounds it.
 type Options struct {
-	// Path is the file; its folder is made if need be. Without one, the store is in memory, and keeps
-	// at most an hour and 8 MiB.
+	// Path is the file. Its folder is created if it is missing. If Path is "", the store is in memory and keeps at most
+	// an hour and 8 MiB.
 	Path string
-	// Retention is how long records are kept; 0 is for ever.
+	// Retention is how long records are kept. 0 means for ever.
 	Retention time.Duration
-	// MaxBytes bounds the file with its log and that one's index. Beyond it the oldest buckets go first,
-	// and are counted. 0 is no bound.
+	// MaxBytes is the highest size of the file, its write-ahead log and the index of the log together. If there is no
+	// room for a new bucket, the oldest buckets are deleted and counted in Stats. 0 means no limit.
 	MaxBytes int64
 	Log      *slog.Logger // nil logs nothing
 	Clock    clock.Clock  // the machine's if nil
@@ -54,28 +52,28 @@ type Options struct {
 type Store struct {
 	options Options
 	unlock  func()
-	schema  *chunk.Schema // of what is written and read
+	schema  *chunk.Schema
 
 	writing sync.Mutex // held by Add and Close, from beginning to end
 
-	mu       sync.Mutex // of all that follows; never held while the disk works
+	mu       sync.Mutex // for all members below; never held during disk access
 	closed   bool
 	file     *file // nil in memory
 	open     *bucket
 	previous int64 // start of the bucket before the open one, or notYet
-	// waiting are the buckets that are not in the file.
+	// waiting are the finished buckets that are not in the file.
 	waiting [][]stored
-	// suspect is why a reader thinks that the whole file is damaged.
+	// suspect is the error of a reader that found the whole file damaged.
 	suspect error
 	stats   Stats
 }
 
 const notYet = int64(-1 << 63)
 
-// Open opens the store, and makes it if it is not there. A file that is damaged is moved aside as
-// PATH.damaged-TIME, which is logged; an earlier one is deleted. Errors are ErrNewer, ErrLocked or
-// ErrNotWritable; after any of them the file is as it was. A full disk is none: records wait in memory
-// until there is room, and what the file has cannot be read until then.
+// Open opens the store, and creates it if there is none. A damaged file is renamed to PATH.damaged-TIME, which is
+// logged. An earlier file of such a name is deleted. The error is ErrNewer, ErrLocked or ErrNotWritable. After an error
+// the file is unchanged. A full disk is not an error: records wait in memory until there is room. Until then the
+// records in the file cannot be read.
 func Open(o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -118,16 +116,16 @@ func (s *Store) openPath() (err error) {
 	if damaged(err) {
 		err = s.replaceFile(err)
 	}
-	if full(err) { // it is opened once there is room
+	if full(err) { // update opens it when there is room
 		s.report(err)
 		return nil
 	}
 	return err
 }
 
-// Add adds records to the bucket of the time at, and writes the bucket before if that is another one.
-// Times may go back. Add keeps nothing that the caller may change, and fails only if the store is
-// closed: what the file does not take waits in memory, which is logged and in Stats.
+// Add adds records to the bucket of the time at. If that is another bucket than in the last call, Add finishes the last
+// one and writes it. The time may go back. Add copies what it keeps, so the caller may change the records afterwards.
+// It fails only if the store is closed. Buckets that cannot be written wait in memory, which is logged and in Stats.
 func (s *Store) Add(at time.Time, connections []record.Flow, dns []record.DNS) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -154,7 +152,7 @@ func (s *Store) gather(start int64, connections []record.Flow, dns []record.DNS)
 	return nil
 }
 
-// finish ends the open bucket: it waits to be written.
+// finish ends the open bucket and appends it to the waiting ones.
 func (s *Store) finish() {
 	if s.open == nil {
 		return
@@ -165,7 +163,7 @@ func (s *Store) finish() {
 	s.previous, s.open = s.open.start, nil
 }
 
-// Close writes the bucket that is not finished and closes the file. It fails if records are lost.
+// Close writes the open bucket and closes the file. It fails if records are lost.
 func (s *Store) Close() error {
 	s.writing.Lock()
 	defer s.writing.Unlock()

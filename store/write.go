@@ -7,13 +7,13 @@ import (
 	"fmt"
 )
 
-// vacuumPages bounds what one turn gives back to the file system.
+// vacuumPages is how many pages one vacuum gives back to the file system at most.
 const vacuumPages = 256
 
-// errTooLarge is a bucket that is larger than the whole file may be.
+// errTooLarge says that one bucket is larger than MaxBytes allows for the whole file.
 var errTooLarge = errors.New("bucket is larger than the store may be")
 
-// loss is what was given up.
+// loss counts what was dropped.
 type loss struct{ buckets, records uint64 }
 
 func (l *loss) add(o loss) {
@@ -21,8 +21,8 @@ func (l *loss) add(o loss) {
 	l.records += o.records
 }
 
-// write commits the chunks of one bucket together and returns the last one's id. Where there is no
-// room for them, the oldest buckets go first.
+// write commits the chunks of one bucket in one transaction and returns the id of the last chunk. If there is no room,
+// it deletes the oldest buckets first.
 func (f *file) write(ctx context.Context, chunks []stored) (id int64, lost loss, err error) {
 	if lost, err = f.makeRoom(ctx, chunks); err != nil {
 		return 0, lost, err
@@ -45,12 +45,13 @@ func (f *file) write(ctx context.Context, chunks []stored) (id int64, lost loss,
 	return id, lost, tx.Commit()
 }
 
-// makeRoom deletes until the file and, beside it, the log of the write will be within the limit.
+// makeRoom deletes the oldest buckets until the file and the log of the coming write are together within the limit.
 func (f *file) makeRoom(ctx context.Context, chunks []stored) (lost loss, err error) {
 	if f.maxBytes <= 0 {
 		return loss{}, nil
 	}
-	// A chunk takes a page for its row and a part of others' for its overflow pages, index and map.
+	// An estimate: a chunk needs its overflow pages, a page for its row, and a part of pages of the index and of the
+	// pointer map.
 	need := int64(16)
 	for _, c := range chunks {
 		need += int64(len(c.payload))/(pageSize-16) + 3
@@ -87,10 +88,10 @@ func (f *file) pages(ctx context.Context) (pages, free int64, err error) {
 	return pages, free, err
 }
 
-// span is the starts of the oldest and the newest bucket; some is false where there is none.
+// span returns the starts of the oldest and the newest bucket. some is false if there is no bucket.
 func (f *file) span(ctx context.Context, db *sql.DB) (oldest, newest int64, some bool, err error) {
 	var from, to sql.NullInt64
-	// Together in one SELECT they would cost a look at all.
+	// min and max in one SELECT would read the whole index.
 	err = db.QueryRowContext(ctx, "SELECT (SELECT min(bucket) FROM chunk), (SELECT max(bucket) FROM chunk)").Scan(&from, &to)
 	return from.Int64, to.Int64, from.Valid, err
 }
@@ -106,8 +107,8 @@ func (f *file) deleteOldest(ctx context.Context) (loss, error) {
 	return f.deleteBucket(ctx, oldest)
 }
 
-// prune deletes a bucket or two that begin before from or after to, and gives some of the space back
-// once a quarter is free: a little at a time, so that nothing waits long for it.
+// prune deletes at most two buckets that begin before from or after to. If a quarter of the file is free, it gives some
+// pages back to the file system. It does only a little at a time, so that no other write waits long.
 func (f *file) prune(ctx context.Context, from, to int64) error {
 	for range 2 {
 		oldest, newest, some, err := f.span(ctx, f.writer)
@@ -151,7 +152,7 @@ func (f *file) deleteBucket(ctx context.Context, start int64) (loss, error) {
 	return l, f.checkpoint(ctx)
 }
 
-// vacuum shortens the file by at most so many pages.
+// vacuum shortens the file by most pages at most.
 func (f *file) vacuum(ctx context.Context, most int64) error {
 	rows, err := f.writer.QueryContext(ctx, fmt.Sprintf("PRAGMA incremental_vacuum(%d)", most))
 	if err != nil {
@@ -166,8 +167,8 @@ func (f *file) vacuum(ctx context.Context, most int64) error {
 	return f.checkpoint(ctx)
 }
 
-// checkpoint moves the log into the database and empties it. Where a reader is in the way, or the disk
-// is full, the log stays until the next time: what is in it is kept as well.
+// checkpoint copies the write-ahead log into the database and empties the log. If a reader prevents that, or the disk is
+// full, the log stays until the next checkpoint. No record is lost by that, because the log is part of the database.
 func (f *file) checkpoint(ctx context.Context) error {
 	var busy, log, moved int
 	return f.writer.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &moved)

@@ -1,6 +1,6 @@
-// Package answer holds the shapes of what the API answers, for the one who writes them and for the one who
-// reads them. They are those of Datadog's Cloud Network Monitoring API, v2, with its names in JSON; the tests
-// in internal/integration/official hold them to Datadog's own client.
+// Package answer has the types of the API's answers, for servers and for clients. They are those of Datadog's Cloud
+// Network Monitoring API, v2, with the same names in JSON. The tests in internal/integration/official compare them with
+// Datadog's own client.
 package answer
 
 // The paths of the two aggregations.
@@ -15,12 +15,12 @@ const (
 	TypeDNS        = "aggregated_dns"
 )
 
-// Errors is the body of every status that is not a success: one text for each fault.
+// Errors is the body of an answer whose status is not a success. It has one text for each fault.
 type Errors struct {
 	Errors []string `json:"errors"`
 }
 
-// Connections is the body at ConnectionsPath, the largest rows first.
+// Connections is the body of an answer at ConnectionsPath. The largest rows come first.
 type Connections struct {
 	Data []Connection `json:"data"`
 }
@@ -32,8 +32,8 @@ type Connection struct {
 	Type       string               `json:"type"` // TypeConnection
 }
 
-// ConnectionAttributes are counts over the whole window. Packets are segments of TCP; what counts
-// connections counts attempts too where no connection came of them.
+// ConnectionAttributes are counts over the whole window. For TCP, packets are segments. The counts of connections also
+// have the failed attempts to connect.
 type ConnectionAttributes struct {
 	BytesSentByClient         int64               `json:"bytes_sent_by_client"`
 	BytesSentByServer         int64               `json:"bytes_sent_by_server"`
@@ -54,7 +54,7 @@ type ConnectionAttributes struct {
 	TCPTimeouts               int64               `json:"tcp_timeouts"`
 }
 
-// DNS is the body at DNSPath, the largest rows first.
+// DNS is the body of an answer at DNSPath. The largest rows come first.
 type DNS struct {
 	Data []DNSRow `json:"data"`
 }
@@ -66,8 +66,8 @@ type DNSRow struct {
 	Type       string        `json:"type"` // TypeDNS
 }
 
-// DNSAttributes are the values that a row was grouped by and the counts over the whole window. A name
-// with several values comes once for each.
+// DNSAttributes are the values of a row's group and the counts over the whole window. A name with several values has one
+// entry for each value.
 type DNSAttributes struct {
 	GroupBys []GroupBy   `json:"group_bys"`
 	Metrics  []DNSMetric `json:"metrics"`
@@ -85,7 +85,7 @@ type DNSMetric struct {
 	Value int64  `json:"value"`
 }
 
-// The keys of a DNSMetric. A latency is the 95th percentile, and there only where something was answered.
+// The keys of a DNSMetric. A latency is the 95th percentile. A row without any DNS answer has no latency.
 const (
 	DNSTotalRequests       = "dns_total_requests"
 	DNSFailures            = "dns_failures" // failed responses and timeouts

@@ -2,15 +2,16 @@ package chunk
 
 import "encoding/binary"
 
-// A column is one value of each row, in one of three forms. Numbers are plain, a varint each, or runs, a value and
-// how often it repeats. Blobs are each a length and as many bytes.
+// A column has one value for each row, in one of three forms. Numbers have two forms: plain is one varint for each row,
+// and runs is pairs of a value and the number of rows that it repeats. The form blobs is a length and the bytes, for
+// each row.
 const (
 	plain byte = 0
 	runs  byte = 1
 	blobs byte = 2
 )
 
-// appendNumbers appends a column of numbers in the shorter form: the form, the number of bytes, the bytes.
+// appendNumbers appends a column of numbers in the shorter form. It writes the form, the number of bytes, and the bytes.
 func (e *Encoder) appendNumbers(b []byte, values []uint64) []byte {
 	form := runs
 	e.scratch = appendRuns(e.scratch[:0], values)
@@ -51,8 +52,9 @@ func plainSize(values []uint64) int {
 	return n
 }
 
-// decodeNumbers reads the values of a column: one of each row or, if all have the same, one alone. It fails unless
-// data has exactly as many as there are rows, for which into has room.
+// decodeNumbers reads a column of numbers into into, which must have room for all rows. It returns one value for each
+// row. If one run has all rows, it returns that one value only. It fails if data does not have exactly one value for
+// each row.
 func decodeNumbers(into []uint64, rows int, form byte, data []byte) ([]uint64, error) {
 	switch form {
 	case plain:

@@ -8,41 +8,41 @@ import (
 	"socktally/record"
 )
 
-// maxInterned bounds the texts that a decoder keeps from one chunk to the next.
+// maxInterned is how many texts a decoder keeps from one chunk to the next. With more, it starts again with none.
 const maxInterned = 10_000
 
-// Decoder reads chunks, and reuses its memory for each. Strings are whole and may be kept; all else of a record is
-// good until the next.
+// Decoder reads chunks. It uses the same memory for each of them: a record is valid only until the next one. Strings
+// are copies and may be kept.
 type Decoder struct {
 	schema   *Schema
 	interned map[string]string
-	// Number 0 of each is what is not there, except in layout 1.
+	// In each of these, the value with number 0 is the empty one. In layout 1 it is the first of the chunk.
 	texts     []string
 	addrs     []netip.Addr
 	owners    []record.Owner
-	tags      []string // of all owners
+	tags      []string // of all owners, one after the other
 	lengths   []uint64
-	rest      []byte    // what is not read yet
-	bad       bool      // rest is not what it should be
+	rest      []byte    // of the chunk, not read yet
+	bad       bool      // the chunk is damaged
 	latencies [2][]byte // of layout 1
 
 	flow       record.Flow
 	query      record.DNS
 	owner      record.Owner
-	flowTable  *table // that fills flow, and so on
+	flowTable  *table // fills flow; the next two fill query and owner
 	dnsTable   *table
 	ownerTable *table
 
-	// The set that the last text stands for.
+	// The result of the last knownOf, because most rows have the same text.
 	knownText string
 	known     record.Known
 }
 
-// NewDecoder returns a decoder that knows a schema.
+// NewDecoder returns a decoder for the columns of a schema.
 func NewDecoder(s *Schema) *Decoder { return &Decoder{schema: s} }
 
-// Flows hands the records of one chunk to yield. It returns what yield returns, or ErrDamaged or ErrNewer before any
-// record is out.
+// Flows calls yield for each record of one chunk, until yield fails. It returns the error of yield. If it returns
+// ErrDamaged or ErrNewer, it has not called yield.
 func (d *Decoder) Flows(payload []byte, yield func(*record.Flow) error) error {
 	if d.flowTable == nil {
 		d.flowTable = newTable(&d.flow, d.schema.flows)
@@ -53,8 +53,8 @@ func (d *Decoder) Flows(payload []byte, yield func(*record.Flow) error) error {
 	return each(d, d.flowTable, &d.flow, yield)
 }
 
-// DNS does for records of DNS what Flows does for those of flows. Latencies that are damaged, which the checksum all
-// but excludes, end a chunk early.
+// DNS is Flows for DNS records. One error is found late: damaged latencies give ErrDamaged after some records. With a
+// right checksum that hardly ever happens.
 func (d *Decoder) DNS(payload []byte, yield func(*record.DNS) error) error {
 	if d.dnsTable == nil {
 		d.dnsTable = newTable(&d.query, d.schema.dns)
@@ -77,7 +77,7 @@ func each[R any](d *Decoder, t *table, r *R, yield func(*R) error) error {
 	return nil
 }
 
-// open reads all columns of a chunk. The names are those of the columns of layout 1.
+// open reads all columns of a chunk. names are the columns of layout 1, which does not name them itself.
 func (d *Decoder) open(payload []byte, t *table, names []string) error {
 	if len(payload) < headerSize {
 		return ErrDamaged
@@ -98,7 +98,7 @@ func (d *Decoder) open(payload []byte, t *table, names []string) error {
 	return d.read(body, t)
 }
 
-// read does what open does for bytes of layout 2 of which no checksum says that they are ours.
+// read reads the body of a chunk of layout 2. It must also work for bytes that no checksum protects.
 func (d *Decoder) read(body []byte, t *table) error {
 	d.begin(body)
 	d.texts, d.addrs, d.owners = append(d.texts, ""), append(d.addrs, netip.Addr{}), append(d.owners, record.Owner{})
@@ -120,7 +120,7 @@ func (d *Decoder) begin(body []byte) {
 	d.texts, d.addrs, d.owners, d.tags = d.texts[:0], d.addrs[:0], d.owners[:0], d.tags[:0]
 }
 
-// fail ends the reading of a chunk: nothing is left of it.
+// fail marks the chunk as damaged and drops the rest, so that all later reads return nothing.
 func (d *Decoder) fail() { d.rest, d.bad = nil, true }
 
 func (d *Decoder) uvarint() uint64 {
@@ -133,7 +133,7 @@ func (d *Decoder) uvarint() uint64 {
 	return v
 }
 
-// count reads how many things follow, of a byte or more each.
+// count reads the number of things that follow. Each takes at least one byte, so a higher number is damage.
 func (d *Decoder) count() int {
 	n := d.uvarint()
 	if n > uint64(len(d.rest)) {
@@ -143,10 +143,10 @@ func (d *Decoder) count() int {
 	return int(n)
 }
 
-// bytes reads a length and as many bytes.
+// bytes reads a length and then that many bytes.
 func (d *Decoder) bytes() []byte { return d.next(uint64(d.count())) }
 
-// next reads so many bytes.
+// next reads n bytes.
 func (d *Decoder) next(n uint64) []byte {
 	if n > uint64(len(d.rest)) {
 		d.fail()
@@ -157,7 +157,7 @@ func (d *Decoder) next(n uint64) []byte {
 	return b
 }
 
-// numbers reads a column of numbers into a slice that has room for so many rows.
+// numbers reads a column of numbers into a slice that has room for all rows.
 func (d *Decoder) numbers(into []uint64, rows int) []uint64 {
 	form := d.next(1)
 	data := d.bytes()
@@ -171,7 +171,7 @@ func (d *Decoder) numbers(into []uint64, rows int) []uint64 {
 	return into
 }
 
-// readLengths reads how many texts or addresses there are, and the length of each.
+// readLengths reads the number of texts or addresses, and their lengths. It returns the number.
 func (d *Decoder) readLengths() int {
 	n := d.count()
 	d.lengths = d.numbers(slices.Grow(d.lengths[:0], n), n)
@@ -181,7 +181,7 @@ func (d *Decoder) readLengths() int {
 	return n
 }
 
-// nextOf reads the bytes of a text or an address.
+// nextOf reads the bytes of the text or address with a number. If all have the same length, lengths may have only one.
 func (d *Decoder) nextOf(number int) []byte { return d.next(d.lengths[min(number, len(d.lengths)-1)]) }
 
 func (d *Decoder) readTexts() {

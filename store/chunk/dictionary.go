@@ -6,16 +6,16 @@ import (
 	"socktally/record"
 )
 
-// Absent is the number of what a dictionary lacks.
+// Absent is the result of Find for a value that is not in the dictionary.
 const Absent = ^uint32(0)
 
-// Dictionary numbers values in the order in which they come. The zero value is empty.
+// Dictionary gives each different value a number, from 0 on, in the order in which they come. The zero value is empty.
 type Dictionary[T comparable] struct {
 	numbers map[T]uint32
 	Values  []T // by number
 }
 
-// Number returns the number of a value, a new one if need be.
+// Number returns the number of a value. It adds a value that is new.
 func (d *Dictionary[T]) Number(v T) uint32 {
 	n, found := d.numbers[v]
 	if found {
@@ -30,7 +30,7 @@ func (d *Dictionary[T]) Number(v T) uint32 {
 	return n
 }
 
-// Find returns the number of a value, Absent if it has none.
+// Find returns the number of a value, or Absent.
 func (d *Dictionary[T]) Find(v T) uint32 {
 	if n, found := d.numbers[v]; found {
 		return n
@@ -43,14 +43,14 @@ func (d *Dictionary[T]) reset() {
 	d.Values = d.Values[:0]
 }
 
-// Owners are a dictionary of owners, which Go cannot compare. The zero value is empty.
+// Owners is a dictionary of owners. It is not a Dictionary, because Go cannot compare owners. The zero value is empty.
 type Owners struct {
 	keys    Dictionary[string]
 	Values  []record.Owner // by number
 	scratch []byte
 }
 
-// Number returns the number of an owner, a new one if need be. It keeps nothing that the caller may change.
+// Number returns the number of an owner. It adds a copy of an owner that is new.
 func (d *Owners) Number(o *record.Owner) uint32 {
 	if n := d.Find(o); n != Absent {
 		return n
@@ -61,7 +61,7 @@ func (d *Owners) Number(o *record.Owner) uint32 {
 	return d.keys.Number(string(d.scratch))
 }
 
-// Find returns the number of an owner, Absent if it has none.
+// Find returns the number of an owner, or Absent.
 func (d *Owners) Find(o *record.Owner) uint32 {
 	d.scratch = appendOwnerKey(d.scratch[:0], o)
 	if n, found := d.keys.numbers[string(d.scratch)]; found { // no copy is made
@@ -75,7 +75,7 @@ func (d *Owners) reset() {
 	d.Values = d.Values[:0]
 }
 
-// appendOwnerKey appends all of an owner: what is not the same is not the same in bytes.
+// appendOwnerKey appends all members of an owner, so that different owners have different keys.
 func appendOwnerKey(b []byte, o *record.Owner) []byte {
 	for _, n := range [...]uint64{uint64(o.PID), o.CgroupID, uint64(o.NetNS)} {
 		b = binary.AppendUvarint(b, n)

@@ -15,25 +15,25 @@ import (
 const (
 	// Records is how many records a writer puts into a chunk.
 	Records = 1000
-	// MaxRecords is how many a chunk may have: what a reader believes.
+	// MaxRecords is how many records a chunk may have. For a reader, more are damage.
 	MaxRecords = 4096
 
 	layout = 2
-	// headerSize is of the number of the layout and the checksum. Every layout begins with them.
+	// headerSize is the size of the layout's number and the checksum. Every layout begins with these two.
 	headerSize = 5
 )
 
 var (
-	// ErrDamaged is a chunk that is not whole, or is none.
+	// ErrDamaged says that the bytes are not a whole chunk.
 	ErrDamaged = errors.New("chunk is damaged")
-	// ErrNewer is a chunk of a layout that this program does not know.
+	// ErrNewer says that a chunk has a layout that this program does not know yet.
 	ErrNewer = errors.New("chunk is of a newer layout")
 )
 
-// Encoder makes chunks, and reuses its memory for each.
+// Encoder makes chunks. It uses the same memory for each of them.
 type Encoder struct {
 	schema *Schema
-	// Number 0 of each is what is not there, and is not written.
+	// In each of these, the value with number 0 is the empty one. It is not written.
 	texts  Dictionary[string]
 	addrs  Dictionary[netip.Addr]
 	owners Owners
@@ -49,7 +49,7 @@ type Encoder struct {
 	lengths   []uint64
 }
 
-// NewEncoder returns an encoder that writes all of a schema.
+// NewEncoder returns an encoder for all columns of a schema.
 func NewEncoder(s *Schema) *Encoder {
 	return &Encoder{
 		schema: s, known: map[record.Known]string{},
@@ -57,10 +57,10 @@ func NewEncoder(s *Schema) *Encoder {
 	}
 }
 
-// Flows returns the chunk of some records, of which there are one or more, and MaxRecords at most.
+// Flows returns the chunk of some records. There must be at least one, and at most MaxRecords.
 func (e *Encoder) Flows(records iter.Seq[*record.Flow]) []byte { return encode(e, e.flowRows, records) }
 
-// DNS does for records of DNS what Flows does for those of flows.
+// DNS is Flows for DNS records.
 func (e *Encoder) DNS(records iter.Seq[*record.DNS]) []byte { return encode(e, e.dnsRows, records) }
 
 func encode[R any](e *Encoder, w *rows[R], records iter.Seq[*R]) []byte {
@@ -88,13 +88,13 @@ func encode[R any](e *Encoder, w *rows[R], records iter.Seq[*R]) []byte {
 	return slices.Clone(b)
 }
 
-// checksum is of all of a chunk but the checksum.
+// checksum returns the checksum of all bytes of a chunk except those of the checksum itself.
 func checksum(b []byte) uint32 {
 	castagnoli := crc32.MakeTable(crc32.Castagnoli)
 	return crc32.Update(crc32.Checksum(b[:1], castagnoli), castagnoli, b[headerSize:])
 }
 
-// appendTexts appends how many texts there are, their lengths, and all of them.
+// appendTexts appends the number of texts, their lengths, and the texts.
 func (e *Encoder) appendTexts(b []byte) []byte {
 	values := e.texts.Values[1:]
 	e.lengths = e.lengths[:0]
@@ -108,20 +108,21 @@ func (e *Encoder) appendTexts(b []byte) []byte {
 	return b
 }
 
-// appendAddrs does for addresses what appendTexts does for texts.
+// appendAddrs is appendTexts for addresses.
 func (e *Encoder) appendAddrs(b []byte) []byte {
 	values := e.addrs.Values[1:]
 	e.lengths, e.addresses = e.lengths[:0], e.addresses[:0]
 	for _, a := range values {
 		before := len(e.addresses)
-		e.addresses, _ = a.AppendBinary(e.addresses) // fails for no address
+		e.addresses, _ = a.AppendBinary(e.addresses) // never fails
 		e.lengths = append(e.lengths, uint64(len(e.addresses)-before))
 	}
 	b = e.appendNumbers(binary.AppendUvarint(b, uint64(len(values))), e.lengths)
 	return append(b, e.addresses...)
 }
 
-// number is how a column has the value of a member. It is most often the one that the column has before.
+// number returns the number that a column keeps for the value of a member. before is the number in the row before. Most
+// values are the same as there, and the comparison saves a look into a dictionary.
 func (e *Encoder) number(member any, before uint64) uint64 {
 	switch p := member.(type) {
 	case *uint64:
@@ -155,7 +156,7 @@ func (e *Encoder) textNumber(s string, before uint64) uint64 {
 	return uint64(e.texts.Number(s))
 }
 
-// knownText are the names of the counters of a set.
+// knownText returns the names of the counters of a set.
 func (e *Encoder) knownText(k record.Known) string {
 	text, found := e.known[k]
 	if !found {
@@ -174,9 +175,9 @@ func (e *Encoder) knownText(k record.Known) string {
 // rows gathers the columns of some rows of R.
 type rows[R any] struct {
 	columns []column[R]
-	numbers [][]uint64 // of the columns that hold numbers
-	bytes   [][]byte   // of the others
-	used    []bool     // which columns hold something else than zero
+	numbers [][]uint64 // of the columns of numbers
+	bytes   [][]byte   // of the columns of blobs
+	used    []bool     // which columns have a value that is not zero
 	count   int
 }
 
@@ -204,7 +205,7 @@ func (w *rows[R]) add(e *Encoder, r *R) {
 				e.scratch = binary.AppendUvarint(e.scratch, uint64(e.texts.Number(s)))
 			}
 		case *record.Latency:
-			e.scratch, _ = p.AppendBinary(e.scratch) // it does not fail
+			e.scratch, _ = p.AppendBinary(e.scratch) // never fails
 		default:
 			n := e.number(member, w.last(i))
 			w.numbers[i] = append(w.numbers[i], n)
@@ -216,7 +217,7 @@ func (w *rows[R]) add(e *Encoder, r *R) {
 	}
 }
 
-// last is the number that a column has of the row before; 0, which is what is not there, if there is none.
+// last returns the number of a column in the row before. In the first row it returns 0, the number of the empty value.
 func (w *rows[R]) last(column int) uint64 {
 	if n := len(w.numbers[column]); n > 0 {
 		return w.numbers[column][n-1]
@@ -224,7 +225,8 @@ func (w *rows[R]) last(column int) uint64 {
 	return 0
 }
 
-// append appends the number of rows and of columns, and each column with its name. A column of zeros is left out.
+// append appends the number of rows, the number of columns, and each column with its name. It leaves out a column that
+// has only zeros, because an absent column reads as zero.
 func (w *rows[R]) append(b []byte, e *Encoder) []byte {
 	b = binary.AppendUvarint(b, uint64(w.count))
 	n := 0

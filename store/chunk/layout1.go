@@ -6,8 +6,8 @@ import (
 	"socktally/record"
 )
 
-// Layout 1 had no names: its columns were these, in this order. Two more followed those of DNS, without a form: the
-// latencies, both of a record together.
+// Layout 1 had no names of columns. Its columns were these, in this order. After the columns of DNS came the latencies,
+// without a form: for each record, both of its latencies.
 var (
 	layout1Flows = [...]string{
 		"client_owner", "server_owner", "client_ip", "server_ip", "client_port", "server_port",
@@ -24,16 +24,17 @@ var (
 		"dns_total_requests", "dns_successful_responses", "dns_responses.nxdomain", "dns_responses.servfail",
 		"dns_responses.other", "dns_timeouts",
 	}
-	// layout1Known are the sets of counters that the column known held by number.
+	// layout1Known are the sets of counters. The column known had the index of a set.
 	layout1Known = [...]string{"", "tcp_rto_count", "tcp_recovery_count", "tcp_rto_count tcp_recovery_count"}
 )
 
-// layout1Checksum is of what follows it.
+// layout1Checksum returns the checksum of the bytes after it. It does not protect the layout's number.
 func layout1Checksum(payload []byte) uint32 {
 	return crc32.Checksum(payload[headerSize:], crc32.MakeTable(crc32.Castagnoli))
 }
 
-// readLayout1 reads the body of a chunk of layout 1: number of records, texts, addresses, owners, columns, latencies.
+// readLayout1 reads the body of a chunk of layout 1. Its order is: number of records, texts, addresses, owners, columns,
+// latencies.
 func (d *Decoder) readLayout1(body []byte, t *table, names []string) error {
 	d.begin(body)
 	rows := d.uvarint()
@@ -52,7 +53,7 @@ func (d *Decoder) readLayout1(body []byte, t *table, names []string) error {
 	}
 	for _, name := range names {
 		switch c := t.byName[name]; {
-		case c == nil: // a counter that is no more
+		case c == nil: // a counter that this program no longer has
 			d.next(1)
 			d.bytes()
 		case name == "known":
@@ -94,7 +95,7 @@ func (d *Decoder) readOwner1() {
 	d.owners = append(d.owners, o)
 }
 
-// readKnown1 makes texts of the sets.
+// readKnown1 turns the index of a set into the number of a text, as layout 2 has it.
 func (d *Decoder) readKnown1(c *cell, rows int) {
 	first := uint64(len(d.texts))
 	d.texts = append(d.texts, layout1Known[:]...)
@@ -109,7 +110,7 @@ func (d *Decoder) readKnown1(c *cell, rows int) {
 	}
 }
 
-// readLatencies1 parts the two latencies of each record into two columns.
+// readLatencies1 separates the two latencies of each record into two columns.
 func (d *Decoder) readLatencies1(t *table) {
 	for i := range d.latencies {
 		d.latencies[i] = d.latencies[i][:0]
@@ -125,7 +126,8 @@ func (d *Decoder) readLatencies1(t *table) {
 	}
 }
 
-// decideDirections1 decides which ends were here: those whose process was known, the client if neither was.
+// decideDirections1 decides which ends were on this host, because layout 1 did not keep that: the ends with a known
+// process. If neither has one, it is the client.
 func (d *Decoder) decideDirections1(t *table) {
 	knows := func(side string, row int) bool {
 		owners := t.byName[side].numbers

@@ -2,8 +2,8 @@ package chunk
 
 import "socktally/record"
 
-// Schema is what chunks are written with, and what a reader of them knows: the members of records and owners that
-// have a column. It is never changed.
+// Schema is the list of the members of records and owners that have a column. An encoder writes these columns, and a
+// decoder knows these. A schema never changes.
 type Schema struct {
 	flows  []column[record.Flow]
 	dns    []column[record.DNS]
@@ -12,7 +12,7 @@ type Schema struct {
 	optional []record.Field[record.Counters]
 }
 
-// NewSchema returns the schema with these counters. Those of this program are record.Fields and record.DNSFields.
+// NewSchema returns the schema with these counters. For this program they are record.Fields and record.DNSFields.
 func NewSchema(counters []record.Field[record.Counters], dns []record.Field[record.DNSCounts]) *Schema {
 	s := &Schema{flows: flowColumns(counters), dns: dnsColumns(dns), owners: ownerColumns()}
 	for _, f := range counters {
@@ -26,12 +26,12 @@ func NewSchema(counters []record.Field[record.Counters], dns []record.Field[reco
 // column is a member of R that has a column in chunks.
 type column[R any] struct {
 	name string
-	// of returns a pointer to the member. Its type says what the column holds:
+	// of returns a pointer to the member. The pointer's type says what is in the column:
 	//
 	//	*uint64, *uint32, *uint16   numbers
-	//	*string, *netip.Addr        the number of a text, of an address
+	//	*string, *netip.Addr        the number of a text or of an address
 	//	*record.Owner               the number of an owner
-	//	*record.Known               the number of a text: the names of the counters that are known
+	//	*record.Known               the number of a text, which has the names of the known counters
 	//	*[]string                   blobs: the numbers of some texts
 	//	*record.Latency             blobs: a histogram
 	of func(*R) any

@@ -9,21 +9,21 @@ import (
 	"strings"
 )
 
-// table reads columns into one record, row after row.
+// table reads the rows of its columns into one record, one row after the other.
 type table struct {
 	cells   []cell
 	byName  map[string]*cell
 	rows    int
 	numbers []uint64 // of all cells
-	varying []*cell  // that may change from row to row
+	varying []*cell  // cells whose value may change from row to row
 }
 
-// cell is a member of the record that a table fills, and its column.
+// cell is a member of the table's record, with its column.
 type cell struct {
-	member  any // pointer, as in column
+	member  any // a pointer as column.of returns it
 	present bool
-	numbers []uint64 // of each row; one alone if all have it
-	blobs   []byte   // that are not read yet, each after its length
+	numbers []uint64 // one for each row, or only one if all rows have the same
+	blobs   []byte   // not read yet, each after its length
 }
 
 func newTable[R any](r *R, columns []column[R]) *table {
@@ -35,7 +35,7 @@ func newTable[R any](r *R, columns []column[R]) *table {
 	return t
 }
 
-// begin gives all cells room for so many rows.
+// begin gives all cells room for the rows.
 func (t *table) begin(rows int) {
 	t.rows = rows
 	if need := rows * len(t.cells); len(t.numbers) < need {
@@ -47,7 +47,7 @@ func (t *table) begin(rows int) {
 	}
 }
 
-// readTable reads a table of most rows at most. Columns that it does not know are skipped.
+// readTable reads a table. It must have at most as many rows as most says. Unknown columns are skipped.
 func (d *Decoder) readTable(t *table, most int) {
 	n := d.uvarint()
 	if n > uint64(most) {
@@ -70,7 +70,8 @@ func (d *Decoder) readTable(t *table, most int) {
 	d.start(t)
 }
 
-// start sets what a chunk lacks to zero, and lists what may vary.
+// start sets members without a column to zero and members with the same value in all rows to that value. It lists the
+// others in varying.
 func (d *Decoder) start(t *table) {
 	t.varying = t.varying[:0]
 	for i := range t.cells {
@@ -95,7 +96,7 @@ func (c *cell) holdsBlobs() bool {
 }
 
 func (d *Decoder) readColumn(c *cell, rows int) {
-	if c.present { // twice
+	if c.present { // the same column a second time
 		d.fail()
 		return
 	}
@@ -125,7 +126,8 @@ func (d *Decoder) readColumn(c *cell, rows int) {
 	}
 }
 
-// check checks that a column holds only what there is.
+// check checks that each number of a column fits into its member, or is the number of a text, address or owner that the
+// chunk has.
 func (d *Decoder) check(c *cell) {
 	below := uint64(math.MaxUint64)
 	switch c.member.(type) {
@@ -150,10 +152,11 @@ func (d *Decoder) check(c *cell) {
 	}
 }
 
-// fill makes the record that a table fills the one of a row. Rows come in their order.
+// fill fills the table's record with the values of a row. The rows must come in order, because blobs are read one after
+// the other and an unchanged value is not set again.
 func (d *Decoder) fill(t *table, row int) {
 	for _, c := range t.varying {
-		if p, ok := c.member.(*uint64); ok { // as most are
+		if p, ok := c.member.(*uint64); ok { // first, because most are of this type
 			*p = c.numbers[row]
 		} else if row == 0 || len(c.numbers) == 0 || c.numbers[row] != c.numbers[row-1] {
 			d.set(c, row)
@@ -161,7 +164,7 @@ func (d *Decoder) fill(t *table, row int) {
 	}
 }
 
-// set gives a member its value of a row.
+// set sets a member to its value in a row.
 func (d *Decoder) set(c *cell, row int) {
 	switch p := c.member.(type) {
 	case *uint64:
@@ -194,7 +197,7 @@ func (c *cell) nextBlob() []byte {
 	return b
 }
 
-// knownOf is the set of the counters that a text names. Names that are not known are left out.
+// knownOf returns the set of the counters that a text names. It leaves out unknown names.
 func (d *Decoder) knownOf(text string) record.Known {
 	if text == "" || text == d.knownText {
 		if text == "" {
