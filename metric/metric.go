@@ -1,5 +1,5 @@
-// Package metric has the type of a sample, and the catalogue of all metrics that socktally emits. It imports only the
-// standard library.
+// Package metric has the type of a sample, the catalogue of all metrics that socktally emits, and the rules for their tags.
+// It imports only the standard library.
 package metric
 
 import "time"

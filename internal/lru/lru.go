@@ -1,8 +1,9 @@
-// Package lru has a cache of the most recently used entries.
+// Package lru has a cache of bounded size that keeps the entries that were used last.
 package lru
 
 // Cache keeps at least the last size entries that were used, and at most twice as many. It has two maps. An entry that is
-// used goes to the younger map. When that is full, the older map is dropped, and the younger one becomes the older.
+// used goes to the younger map. When that is full, the older map is dropped, and the younger one becomes the older. It is not
+// safe for concurrent use.
 type Cache[K comparable, V any] struct {
 	size           int
 	younger, older map[K]V
