@@ -9,7 +9,7 @@ import (
 // column is one number of an answer: a counter, or a number calculated from counters.
 type column[S any] struct {
 	name string
-	// of returns the number. known is false if the kernel does not have it.
+	// of returns the number. known is false if there is none, for example because the kernel does not count it.
 	of func(*S) (n uint64, known bool)
 }
 

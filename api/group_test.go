@@ -150,7 +150,7 @@ func TestLargeSums(t *testing.T) {
 	}
 }
 
-// TestHostileValues has processes call themselves what would be other rows.
+// TestHostileValues has processes whose names look like the ids of other rows.
 func TestHostileValues(t *testing.T) {
 	var all []record.Flow
 	for i, service := range []string{"a, server_service:b", "a%2C", "\xff\xfe", "x\"}]}", "N/A"} {

@@ -35,7 +35,7 @@ type vocabulary struct {
 // question is a request after its parameters were checked.
 type question struct {
 	from, to time.Time
-	now      bool // the window ends at the current time
+	now      bool // the window ends now or later
 	groups   []query.Field
 	wanted   query.Predicate // nil if all records are wanted
 	limit    int

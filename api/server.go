@@ -39,7 +39,7 @@ const (
 type Options struct {
 	// Source holds the records.
 	Source Source
-	// Refresh, if set, is called before a query whose window ends now. It brings the Source up to date.
+	// Refresh, if set, is called before a query whose window ends now or later. It brings the Source up to date.
 	Refresh func(context.Context)
 	// Ready, if set, returns the reason why queries cannot be answered now, or nil.
 	Ready func(context.Context) error

@@ -137,7 +137,7 @@ func TestWindow(t *testing.T) {
 	}
 }
 
-// TestRefresh has what flows at the very moment of a question told too.
+// TestRefresh: an answer also has the flows of the very moment of the question.
 func TestRefresh(t *testing.T) {
 	m := &memory{}
 	refreshed := 0
@@ -330,7 +330,7 @@ func TestUnixSocket(t *testing.T) {
 	}
 	serve(t, newServer(t, &memory{}, nil), l)
 	ask()
-	// What is no socket is left alone.
+	// A file that is not a socket is not removed.
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)

@@ -1,14 +1,14 @@
 // Package collector reads the kernel's socket counters and the limits that give them a meaning.
 //
-// Each file of the kernel is one source, and what is read of it is named in the metric catalogue: a new file is a
-// function that reads it, a line in sources, and the catalogue's lines. The path through self is used because
-// systemd's ProcSubset=pid hides /proc/net. The kernel prints some counters for the whole kernel and others for the
-// reader's network namespace; the scope of each is in the catalogue.
+// Each file of the kernel is one source. Its metrics are in the metric catalogue. A new file needs a function that reads
+// it, a line in sources, and lines in the catalogue. The paths go through /proc/self, because systemd's ProcSubset=pid
+// hides /proc/net. Some counters are for the whole kernel and others for the network namespace of the reader. The
+// catalogue has the scope of each.
 //
-// Settings are read by github.com/prometheus/procfs. The other files have readers of their own here, because of what
-// that module's do. That of sockstat gives up the whole file for one word that is no number, and gives 0 for a line
-// without inuse. That of netstat leaves out TCPMemoryPressures and TCPAbortOnMemory. Those of snmp and protocols give
-// up what follows an odd word, and the latter panics over a short line.
+// github.com/prometheus/procfs reads the settings. This package reads the other files itself, for these reasons. The
+// module's reader of sockstat rejects the whole file if one word is not a number, and gives 0 for a line without inuse.
+// Its reader of netstat leaves out TCPMemoryPressures and TCPAbortOnMemory. Its readers of snmp and protocols drop
+// everything after an odd word, and that of protocols panics on a short line.
 package collector
 
 import (
@@ -26,13 +26,14 @@ import (
 // source is one file of the kernel.
 type source struct {
 	file string // below the proc file system
-	// read adds the samples of the file to the reading. Its error says what was read; that the file is not there
-	// is one that counts only where required.
+	// read adds the samples of the file to the reading. Its error says what was read. If the file does not exist, that
+	// is an error only if required is set.
 	read     func(r *reading, path string) error
 	required bool
 }
 
-// sources are read in this order: a limit after what it bounds.
+// sources returns the sources in the order of reading. A limit comes after the counter that it limits, because its
+// ratio needs the counter.
 func sources() []source {
 	return []source{
 		{"self/net/sockstat", sockstat, true},
@@ -45,7 +46,7 @@ func sources() []source {
 		{"self/net/snmp", counters("snmp"), false},
 		{"self/net/netstat", counters("netstat"), false},
 		{"self/net/protocols", protocols, false},
-		sysctl("net/netfilter/nf_conntrack_count", 1, conntrackCount), // where the module is loaded
+		sysctl("net/netfilter/nf_conntrack_count", 1, conntrackCount), // exists only if the module is loaded
 		sysctl("net/netfilter/nf_conntrack_max", 1, conntrackMax),
 	}
 }
@@ -59,9 +60,9 @@ type Collector struct {
 	sources []source
 }
 
-// New returns a Collector over the proc file system mounted at procRoot, "/proc" outside of tests.
-// With scope metric.NetNS the readings leave out what is counted for the whole kernel. It is an
-// error if procRoot is not a proc file system.
+// New returns a Collector for the proc file system at procRoot, which is "/proc" outside of tests. With scope
+// metric.NetNS the readings leave out the counters of the whole kernel. It is an error if procRoot is not a proc file
+// system.
 func New(procRoot string, scope metric.Scope) (*Collector, error) {
 	proc, err := procfs.NewFS(procRoot)
 	if err == nil {
@@ -73,10 +74,10 @@ func New(procRoot string, scope metric.Scope) (*Collector, error) {
 	return &Collector{root: procRoot, proc: proc, scope: scope, pageKiB: float64(os.Getpagesize()) / 1024, sources: sources()}, nil
 }
 
-// Read takes one reading and stamps its samples with now. What the catalogue has as a count comes as metric.Cumulative:
-// what the kernel counted since the network namespace began. A file, a line or a field that the
-// kernel does not have makes no sample. A file that cannot be read or understood is an error that
-// names it; the samples of all other files are returned beside the error.
+// Read takes one reading. Its samples have the time now. A count of the catalogue is returned as metric.Cumulative, the
+// number since the network namespace began. If the kernel does not have a file, a line or a field, there is no sample
+// of it. If a file cannot be read or understood, the error names it, and the samples of the other files are returned
+// beside the error.
 func (c *Collector) Read(now time.Time) ([]metric.Sample, error) {
 	r := reading{
 		proc: c.proc, scope: c.scope, now: now, pageKiB: c.pageKiB, samples: make([]metric.Sample, 0, 64),
@@ -99,14 +100,14 @@ type reading struct {
 	now     time.Time
 	pageKiB float64
 	samples []metric.Sample
-	faults  []error // names that the catalogue lacks
-	// values are the numbers that a limit bounds, as the kernel prints them, such as "tcp.mem" in pages.
+	faults  []error // names that are not in the catalogue
+	// values are the numbers that have a limit, as the kernel prints them, such as "tcp.mem" in pages.
 	values map[string]int
 	buffer []byte // of contents
 }
 
-// add appends a sample, unless it is counted for the whole kernel and only the namespace is asked for. A name that the
-// catalogue lacks is a fault of the program.
+// add appends a sample. It leaves out a counter of the whole kernel if only those of the namespace are wanted. A name
+// that is not in the catalogue is a mistake in this program, and is reported as a fault.
 func (r *reading) add(name string, value float64) {
 	d, known := metric.Lookup(name)
 	if !known {
@@ -116,7 +117,8 @@ func (r *reading) add(name string, value float64) {
 	r.addDefined(d, value)
 }
 
-// addIfKnown is add for a name that is made of the kernel's words: a newer one may have others, which are passed over.
+// addIfKnown is add for a name made of words that the kernel prints. A newer kernel may print new words, so a name that
+// is not in the catalogue is ignored.
 func (r *reading) addIfKnown(name string, value float64) {
 	if d, known := metric.Lookup(name); known {
 		r.addDefined(d, value)
@@ -134,7 +136,7 @@ func (r *reading) addDefined(d metric.Definition, value float64) {
 	r.samples = append(r.samples, metric.Sample{Name: d.Name, Kind: kind, Value: value, Time: r.now})
 }
 
-// ratio adds value/limit, where both exist and the limit allows anything at all.
+// ratio adds value/limit if the value exists and the limit is above 0.
 func (r *reading) ratio(name, value string, limit int) {
 	if v, found := r.values[value]; found && limit > 0 {
 		r.add(name, float64(v)/float64(limit))

@@ -7,11 +7,11 @@ import (
 	"syscall"
 )
 
-// contents returns the text of a file of the kernel, which the next call overwrites. It opens the file without the
-// os package, which would hand it to the poller at a third of the whole cost.
+// contents returns the text of a file of the kernel. The next call overwrites it. It does not use the os package, which
+// would register the file with the poller: that takes a third of the whole time.
 //
-// The kernel prints some settings into the first read alone, cut off where that is too small. So a text that fills
-// the buffer is read again from the start, into a larger one.
+// For some settings, only the first read returns text, and it is cut off if the buffer is too small. So if a text fills
+// the buffer, it is read again from the start, into a larger buffer.
 func (r *reading) contents(path string) ([]byte, error) {
 	fd, err := ignoringEINTR(func() (int, error) { return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) })
 	if err != nil {
@@ -35,7 +35,7 @@ func (r *reading) contents(path string) ([]byte, error) {
 	}
 }
 
-// ignoringEINTR makes a system call until no signal interrupts it.
+// ignoringEINTR repeats a system call for as long as a signal interrupts it.
 func ignoringEINTR(call func() (int, error)) (int, error) {
 	for {
 		if n, err := call(); !errors.Is(err, syscall.EINTR) {

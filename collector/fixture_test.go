@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// procTree is a proc file system as it is in a test: the text of each file by its path.
+// procTree is the proc file system of a test: the text of each file, by its path.
 type procTree map[string]string
 
 const (

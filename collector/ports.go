@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// portRange reads ip_local_port_range, and ip_local_reserved_ports beside it: ports that the kernel keeps back.
+// portRange reads ip_local_port_range. It also reads ip_local_reserved_ports, the ports that the kernel does not give to
+// clients.
 func portRange(r *reading, path string) error {
 	ends, err := r.proc.SysctlInts("net/ipv4/ip_local_port_range")
 	switch {
@@ -31,8 +32,8 @@ func portRange(r *reading, path string) error {
 	return nil
 }
 
-// portsWithin counts the ports between first and last, both included, of a list such as "8080,30000-32767", in which
-// the kernel names no port twice.
+// portsWithin counts the ports of a list such as "8080,30000-32767" that are between first and last, both included. In
+// the kernel's list no port comes twice.
 func portsWithin(list string, first, last int) (int, error) {
 	count := 0
 	for part := range strings.SplitSeq(strings.TrimSpace(list), ",") {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// protocols reads of /proc/self/net/protocols whether TCP is short of memory, which one flag says for the whole kernel.
+// protocols reads from /proc/self/net/protocols whether TCP is short of memory. It is one flag for the whole kernel.
 func protocols(r *reading, path string) error {
 	text, err := r.contents(path)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// counterMetric is the metric of a counter, by its line and its name in snmp or netstat, "" if it is not sent. The
-// kernel counts TCP's for IPv4 and IPv6 together, and UDP's here for IPv4 alone.
+// counterMetric returns the metric for a counter in a line of snmp or netstat, or "" if the counter is not sent. The
+// counters of TCP are for IPv4 and IPv6 together. Those of UDP in these files are only for IPv4.
 func counterMetric(line, counter []byte) string {
 	switch string(line) {
 	case "Tcp":
@@ -42,9 +42,8 @@ func counterMetric(line, counter []byte) string {
 	return ""
 }
 
-// counters is the reader of snmp and netstat: each line of names is followed by one of values, and both begin with
-// the same word. What cannot be understood is one error for each fault, and costs the counter or the two lines that
-// it is in.
+// counters returns the reader for snmp and netstat. In these files a line of values follows each line of names, and both
+// begin with the same word. Each fault is one error. Because of a fault, only its counter or its two lines are left out.
 func counters(what string) func(*reading, string) error {
 	return func(r *reading, path string) error {
 		text, err := r.contents(path)
@@ -70,7 +69,7 @@ func counters(what string) func(*reading, string) error {
 	}
 }
 
-// counterLine adds what is sent of a line, and returns its faults.
+// counterLine adds the samples of a line and returns the faults in it.
 func (r *reading) counterLine(line []byte, names, values [][]byte) (faults []error) {
 	if len(names) != len(values) {
 		return []error{fmt.Errorf("%d names and %d values", len(names), len(values))}

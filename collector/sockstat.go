@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// sockstat reads /proc/self/net/sockstat, which every kernel has and which names a protocol at least.
+// sockstat reads /proc/self/net/sockstat. Every kernel has this file, with at least one protocol.
 func sockstat(r *reading, path string) error {
 	protocols, err := r.sockstatLines(path, "sockstat")
 	if err == nil && protocols == 0 {
@@ -16,15 +16,14 @@ func sockstat(r *reading, path string) error {
 	return err
 }
 
-// sockstat6 reads its twin for IPv6.
+// sockstat6 reads /proc/self/net/sockstat6, the same file for IPv6.
 func sockstat6(r *reading, path string) error {
 	_, err := r.sockstatLines(path, "sockstat6")
 	return err
 }
 
-// sockstatLines adds the samples of a file of lines such as "TCP: inuse 5 orphan 0", and returns how many of them
-// are of a protocol. What cannot be understood is one error for each fault, and costs the field or the line that it
-// is in.
+// sockstatLines adds the samples of a file with lines such as "TCP: inuse 5 orphan 0". It returns how many lines are for
+// a protocol. Each fault is one error. Because of a fault, only its field or its line is left out.
 func (r *reading) sockstatLines(path, what string) (protocols int, err error) {
 	text, err := r.contents(path)
 	if err != nil {
@@ -51,7 +50,7 @@ func (r *reading) sockstatLines(path, what string) (protocols int, err error) {
 	return protocols, errors.Join(faults...)
 }
 
-// sockstatField adds the sample of a field and its value, if the field is one that is sent.
+// sockstatField adds the sample of a field, if the field is sent.
 func (r *reading) sockstatField(protocol string, field []string) error {
 	if len(field) < 2 {
 		return errors.New("no value")

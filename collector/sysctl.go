@@ -4,7 +4,7 @@ import (
 	"fmt"
 )
 
-// The settings that bound the counters, each with the samples that it makes.
+// The settings that limit the counters, each with its samples.
 
 func tcpMem(r *reading, v []int) {
 	r.add("sockstat.tcp.mem_pressure", float64(v[1])*r.pageKiB)
@@ -37,7 +37,7 @@ func conntrackMax(r *reading, v []int) {
 	r.ratio("sockstat.conntrack.ratio", "conntrack.count", v[0])
 }
 
-// sysctl is the source of a setting of n numbers, by its path below /proc/sys, of which add makes samples.
+// sysctl returns the source for a setting with n numbers. name is its path below /proc/sys. add makes the samples.
 func sysctl(name string, n int, add func(r *reading, v []int)) source {
 	return source{file: "sys/" + name, read: func(r *reading, path string) error {
 		v, err := r.proc.SysctlInts(name)

@@ -2,9 +2,9 @@
 //
 //	client_service:web AND NOT CIDR(network.server.ip, 10.0.0.0/8)
 //
-// into a tree of plain values, and says of which records a tree holds. The tree says nothing of how it is
-// evaluated: Compile makes a function of it for records in memory, and a store that has its own language may
-// make that of it instead.
+// into a tree of plain values, and says which records match the tree. The tree does not say how it is evaluated.
+// Compile turns it into a function for records in memory. A store with a language of its own can translate the tree into
+// that language instead.
 //
-// A Kind says which names there are. A name stands for a Field, by which records can be grouped too.
+// A Kind says which names there are. A name stands for a Field. Records can also be grouped by a Field.
 package query

@@ -9,8 +9,8 @@ import (
 // Predicate says whether a row is wanted. It allocates nothing.
 type Predicate func(*Row) bool
 
-// Compile makes a function of a tree, once for all the rows of a question. It fails where the tree has a name
-// that the kind lacks, or a value that its field cannot have; what the kind has parsed does not fail.
+// Compile turns a tree into a function, once for all rows of a question. It fails if the tree has a name that the kind
+// does not have, or a value that the field cannot have. It does not fail for a tree that the same kind has parsed.
 func (k Kind) Compile(n Node) (Predicate, error) {
 	switch n := n.(type) {
 	case And:
@@ -68,7 +68,7 @@ func anyOf(all []Predicate, r *Row) bool {
 	return false
 }
 
-// equal returns what finds rows of which a value of the field is the one given.
+// equal returns the predicate for rows in which the field has the given value.
 func (f *Field) equal(value string) (Predicate, error) {
 	none := isUnresolved(value)
 	switch f.Type {
@@ -105,7 +105,8 @@ func (f *Field) equalNumber(value string, none bool) (Predicate, error) {
 	return func(r *Row) bool { return number(r) == want }, err
 }
 
-// like returns what finds rows of which a value of the field is as the pattern has it. No value is never so.
+// like returns the predicate for rows in which a value of the field matches the pattern. A field without a value does
+// not match.
 func (f *Field) like(pattern string) Predicate {
 	switch f.Type {
 	case Address:
@@ -132,7 +133,8 @@ func (f *Field) like(pattern string) Predicate {
 	}
 }
 
-// tagged returns what finds rows of which one of the tags is wanted or, if none is set, that have no such tag.
+// tagged returns the predicate for rows with a tag that has the field's key and a wanted value. If none is true, rows
+// without such a tag match too.
 func (f *Field) tagged(wanted func(value string) bool, none bool) Predicate {
 	tags, key := f.tagsOf(), f.Key
 	return func(r *Row) bool {
@@ -148,7 +150,7 @@ func (f *Field) tagged(wanted func(value string) bool, none bool) Predicate {
 	}
 }
 
-// in returns what finds rows of which the address is in one of the networks.
+// in returns the predicate for rows whose address is in one of the networks.
 func (f *Field) in(networks []netip.Prefix) Predicate {
 	address := f.addressOf()
 	return func(r *Row) bool {
@@ -162,7 +164,7 @@ func (f *Field) in(networks []netip.Prefix) Predicate {
 	}
 }
 
-// sameText says whether two texts differ in the case of ASCII letters at most.
+// sameText says whether two texts are the same, or differ only in the case of ASCII letters.
 func sameText(a, b string) bool {
 	if len(a) != len(b) {
 		return false
@@ -175,8 +177,8 @@ func sameText(a, b string) bool {
 	return true
 }
 
-// matches says whether the whole of s is as the pattern has it. On a mismatch it goes back to the last star
-// only, which is enough, so that its time is bounded by the product of the two lengths.
+// matches says whether the whole of s matches the pattern. After a mismatch it goes back only to the last star. That is
+// enough, and it limits the time to the product of the two lengths.
 func matches[T string | []byte](pattern string, s T) bool {
 	star, retry := -1, 0
 	i, j := 0, 0

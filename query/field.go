@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// Unresolved is the value of a field of which nothing is known.
+// Unresolved is the value of a field whose value is not known.
 const Unresolved = "N/A"
 
-// Ungrouped is the name that stands for no grouping by the server's side, of DNS alone. It is no field.
+// Ungrouped is a name for group_by. It is only for DNS and means: do not group by the server's side. It is not a field.
 const Ungrouped = "server_ungrouped"
 
-// Kind is a kind of record, of which each knows names that the other does not.
+// Kind is a kind of record. Each kind has some names that the other one does not have.
 type Kind uint8
 
 const (
@@ -22,11 +22,11 @@ const (
 	DNS
 )
 
-// Side is the end of a record that a field tells of.
+// Side is the end of a record to which a field belongs.
 type Side uint8
 
 const (
-	NoSide Side = iota // of the record as a whole
+	NoSide Side = iota // the field belongs to the whole record
 	Client
 	Server
 )
@@ -35,10 +35,10 @@ const (
 type Type uint8
 
 const (
-	Text    Type = iota // "" is no value
-	Address             // so is one that is not valid
-	Number              // and 0
-	Tag                 // the values of each tag of an end's owner that has the field's Key; no value is "none"
+	Text    Type = iota // "" means no value
+	Address             // an invalid address means no value
+	Number              // 0 means no value
+	Tag                 // the values of all tags of the end's owner with the field's Key
 )
 
 // Field is what a name stands for.
@@ -46,13 +46,13 @@ type Field struct {
 	Name string // as it was asked for
 	Side Side
 	Type Type
-	// Key is the name without its side. Of an end it is service, env, version, process, container_id, pod_uid,
-	// host (Text), ip (Address), port or pid (Number), else the key of a tag; of a record as a whole it is protocol,
-	// direction, server_domain, dns_query or dns_qtype (Text).
+	// Key is the name without its side. For an end it is one of service, env, version, process, container_id, pod_uid,
+	// host (Text), ip (Address), port, pid (Number), or otherwise the key of a tag. For the whole record it is one of
+	// protocol, direction, server_domain, dns_query, dns_qtype (Text).
 	Key string
 }
 
-// typeOf returns the type of what a name says of one end.
+// typeOf returns the type of the field of an end with this key.
 func typeOf(key string) Type {
 	switch key {
 	case "service", "env", "version", "process", "container_id", "pod_uid", "host":
@@ -67,7 +67,7 @@ func typeOf(key string) Type {
 
 const maxName = 200
 
-// couldBeName says whether s looks like a name: the key of a tag, with its side before it.
+// couldBeName says whether s has the form of a name: a side, then the key of a tag.
 func couldBeName(s string) bool {
 	letter := func(r rune) bool { return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' }
 	return s != "" && len(s) <= maxName && letter(rune(s[0])) && !strings.ContainsFunc(s, func(r rune) bool {
@@ -85,7 +85,7 @@ func (k Kind) accepted() string {
 	return acceptedNames + ", direction, server_domain"
 }
 
-// Field returns what a name stands for. The error says what names there are.
+// Field returns the field for a name. The error says which names there are.
 func (k Kind) Field(name string) (Field, error) {
 	f, ok := k.find(name)
 	if !ok {
@@ -120,7 +120,7 @@ func (k Kind) find(name string) (Field, bool) {
 
 func endField(side Side, key string) Field { return Field{Side: side, Type: typeOf(key), Key: key} }
 
-// match returns the term for a value of the field, of which * and ? are wildcards where wild says so.
+// match returns the term for a value of the field. If wild is true, * and ? in the value are wildcards.
 func (f *Field) match(value string, wild bool) (Node, error) {
 	if value == "" {
 		return nil, fmt.Errorf("%s has no value: want %s:value, or %s:%s for what is not resolved", f.Name, f.Name, f.Name, Unresolved)
@@ -162,7 +162,7 @@ func (f *Field) number(value string) (uint64, error) {
 	return n, nil
 }
 
-// within returns the term for an address in one of the networks.
+// within returns the term that matches an address in one of the networks.
 func (f *Field) within(networks []string) (Node, error) {
 	if err := f.checkAddress(); err != nil {
 		return nil, err
@@ -181,7 +181,7 @@ func (f *Field) within(networks []string) (Node, error) {
 	return found, nil
 }
 
-// checkAddress says whether the field is one that can be within a network.
+// checkAddress fails if the field is not an address.
 func (f *Field) checkAddress() error {
 	if f.Type != Address {
 		return fmt.Errorf("CIDR of %s: want network.client.ip or network.server.ip", f.Name)

@@ -16,20 +16,20 @@ const (
 	keywordNot
 )
 
-// token is a part of the text. A word that ends with an unquoted colon, or has one in its middle, is
-// cut there: name is what stands before it.
+// token is a part of the text. If a word has a colon outside of quotation marks, in its middle or at its end, then name is
+// the part before the colon, and value the part after it.
 type token struct {
 	kind    tokenKind
 	at      int
 	raw     string
 	name    string
 	hasName bool
-	value   string // what follows the name, or all of the word, without its quotation marks
-	quoted  bool   // the value stood in quotation marks
+	value   string // the part after the name, or the whole word, without quotation marks
+	quoted  bool   // the value was in quotation marks
 	err     error
 }
 
-// next reads the next token. Of a fault it makes a token that nothing expects.
+// next reads the next token. For a fault in the text it sets a token with err, which no rule of the grammar accepts.
 func (p *parser) next() {
 	for p.pos < len(p.text) && isSpace(p.text[p.pos]) {
 		p.pos++
@@ -58,7 +58,7 @@ func (p *parser) next() {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
 
-// word reads one word, up to a space, comma or parenthesis that is not quoted.
+// word reads one word. The word ends before a space, comma or parenthesis outside of quotation marks.
 func (p *parser) word() {
 	p.token.kind = word
 	var b strings.Builder
@@ -94,7 +94,7 @@ func (p *parser) word() {
 	p.token.value, p.token.quoted = b.String(), quoted
 }
 
-// quoted reads from one quotation mark to the next that no \ precedes.
+// quoted reads from one quotation mark to the next one without a \ before it.
 func (p *parser) quoted() (string, bool) {
 	var b strings.Builder
 	for i := p.pos + 1; i < len(p.text); i++ {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Bounds of a text. A line of 8 KiB holds a hundred terms that a person could read.
+// Limits of a text. 8 KiB have room for a hundred terms of usual length.
 const (
 	maxBytes = 8 << 10
 	maxDepth = 32
@@ -18,17 +18,17 @@ const (
 	likeCall = "LIKE"
 )
 
-// Parse turns a filter into its tree. Its grammar, with the tightest first:
+// Parse turns a filter into its tree. This is the grammar, with the operator that binds most closely first:
 //
 //	term    name:value  name:"value"  name:(values)  CIDR(name, network, ...)  LIKE(name, "pattern")  (filter)
 //	not     NOT term  -term
 //	and     a AND b   a b
 //	or      a OR b
 //
-// where values are the same with values in place of terms. A value has * for any text and ? for any one
-// character; in quotation marks they mean themselves, but for those of LIKE, and \ takes what follows as it
-// is. Errors begin with where in the text they are, counted from 1. What is parsed has only names that the
-// kind has, and values that their fields can have.
+// In (values) the same operators connect values instead of terms. In a value, * stands for any text and ? for any one
+// character. In quotation marks they are plain characters, except in LIKE, and \ makes the next character a plain one.
+// An error begins with its position in the text, counted from 1. The tree has only names of the kind, and only values
+// that their fields can have.
 func (k Kind) Parse(text string) (Node, error) {
 	if len(text) > maxBytes {
 		return nil, fmt.Errorf("%d bytes long: want %d at most", len(text), maxBytes)
@@ -67,7 +67,7 @@ func (p *parser) unexpected(want string) error {
 	return p.fail(p.token.at, "unexpected %q: want %s", p.token.raw, want)
 }
 
-// or reads alternatives. Inside name:( ), of is the field that every value is of.
+// or reads terms with OR between them. Inside of name:( ), of is the field for all values.
 func (p *parser) or(of *Field, depth int) (Node, error) {
 	if depth > maxDepth {
 		return nil, p.fail(p.token.at, "more than %d levels of parentheses and NOT", maxDepth)
@@ -132,7 +132,7 @@ func (p *parser) term(of *Field, depth int) (Node, error) {
 	}
 	p.next()
 	if of != nil {
-		if t.hasName { // of an address, say
+		if t.hasName { // the value has a colon too, as an IPv6 address has
 			t.value = t.name + ":" + t.value
 		}
 		return p.match(t, of)
@@ -187,7 +187,7 @@ func (p *parser) parentheses(of *Field, depth int) (Node, error) {
 	return found, nil
 }
 
-// arguments reads a comma list of words up to the parenthesis that closes it. There is one word or more.
+// arguments reads a comma list of words, at least one, up to the closing parenthesis.
 func (p *parser) arguments(example string) ([]token, error) {
 	var all []token
 	for {

@@ -9,24 +9,24 @@ import (
 	"socktally/record"
 )
 
-// Row is a record of either kind, as fields see it. It points into the record that it was last set to.
+// Row is the view that fields have of a record of either kind. It points into the last record that was set.
 type Row struct {
 	host                                          string
-	ends                                          [Server + 1]*record.Endpoint // by side, but for NoSide
+	ends                                          [Server + 1]*record.Endpoint // by side; NoSide has none
 	here                                          [Server + 1]bool             // whether that end is on the host
 	protocol, direction, domain, dnsName, dnsType string
 }
 
-// NewRow returns a row for records that were made on host. It has to be set before it is looked at.
+// NewRow returns a row for records that were made on host. A record must be set before the row is used.
 func NewRow(host string) *Row { return &Row{host: host} }
 
-// SetFlow makes the row one of what a flow did, until the next record is set.
+// SetFlow sets the row to a flow record.
 func (r *Row) SetFlow(f *record.Flow) {
 	r.setEnds(&f.Client, &f.Server, f.Direction)
 	r.protocol, r.direction, r.domain = f.Protocol, string(f.Direction), f.ServerDomain
 }
 
-// SetDNS makes the row one of what became of DNS queries, until the next record is set.
+// SetDNS sets the row to a DNS record.
 func (r *Row) SetDNS(d *record.DNS) {
 	r.setEnds(&d.Client, &d.Server, d.Direction)
 	r.protocol, r.dnsName, r.dnsType = d.Protocol, d.Name, d.Type
@@ -37,7 +37,7 @@ func (r *Row) setEnds(client, server *record.Endpoint, direction record.Directio
 	r.here[Client], r.here[Server] = direction.ClientIsHere(), direction.ServerIsHere()
 }
 
-// textOf returns what reads a field of Text.
+// textOf returns the function that reads a field of type Text.
 func (f *Field) textOf() func(*Row) string {
 	if f.Side == NoSide {
 		switch f.Key {
@@ -75,13 +75,13 @@ func (f *Field) textOf() func(*Row) string {
 	}
 }
 
-// addressOf returns what reads a field of Address.
+// addressOf returns the function that reads a field of type Address.
 func (f *Field) addressOf() func(*Row) netip.Addr {
 	side := f.Side
 	return func(r *Row) netip.Addr { return r.ends[side].Addr }
 }
 
-// numberOf returns what reads a field of Number.
+// numberOf returns the function that reads a field of type Number.
 func (f *Field) numberOf() func(*Row) uint64 {
 	side := f.Side
 	if f.Key == "port" {
@@ -90,13 +90,13 @@ func (f *Field) numberOf() func(*Row) uint64 {
 	return func(r *Row) uint64 { return uint64(r.ends[side].Owner.PID) }
 }
 
-// tagsOf returns what reads the tags of which some may be the field's.
+// tagsOf returns the function that reads all tags of the field's end, also those with other keys.
 func (f *Field) tagsOf() func(*Row) []string {
 	side := f.Side
 	return func(r *Row) []string { return r.ends[side].Owner.Tags }
 }
 
-// tagValue returns the value of a tag "key:value", "" if its key is another.
+// tagValue returns the value of a tag "key:value". It returns "" if the tag has another key.
 func tagValue(tag, key string) string {
 	if len(tag) > len(key) && tag[len(key)] == ':' && strings.EqualFold(tag[:len(key)], key) {
 		return tag[len(key)+1:]
@@ -104,15 +104,15 @@ func tagValue(tag, key string) string {
 	return ""
 }
 
-// endOfValue marks the end of a value and, once more, of a field. No value holds it.
+// endOfValue is the byte after each value. After the last value of a field it comes twice. It is never in a value.
 const endOfValue = 0
 
-// Appender appends every value of one field of a row, or Unresolved, to b, so that fields that were appended
-// one after the other are equal only where each has the same values. SplitValues takes them apart. It allocates
-// nothing where b has room.
+// Appender appends all values of one field of a row to b, or Unresolved if there is none. The results for several fields
+// can be appended one after the other: two such results are equal only if each field has the same values. SplitValues
+// separates them again. Appender allocates nothing if b has room.
 type Appender func(b []byte, r *Row) []byte
 
-// Appender returns what appends the field's values.
+// Appender returns the Appender of the field.
 func (f *Field) Appender() Appender {
 	switch f.Type {
 	case Address:
@@ -151,7 +151,8 @@ func appendUnresolved(b []byte) []byte {
 	return append(append(b, Unresolved...), endOfValue, endOfValue)
 }
 
-// appendTags appends the values of a key in order, so that their order makes no groups of its own.
+// appendTags appends the values of all tags with a key. It sorts them, so that the same tags in another order belong to
+// the same group.
 func appendTags(b []byte, tags []string, key string) []byte {
 	var room [8]string
 	found := room[:0]
@@ -173,7 +174,7 @@ func appendTags(b []byte, tags []string, key string) []byte {
 	return append(b, endOfValue)
 }
 
-// appendText appends text without what ends a value, which only a name in DNS could hold.
+// appendText appends text with endOfValue replaced. Only a name in DNS could have such a byte.
 func appendText(b []byte, text string) []byte {
 	if strings.IndexByte(text, endOfValue) >= 0 {
 		text = strings.ReplaceAll(text, "\x00", "?")
@@ -181,8 +182,8 @@ func appendText(b []byte, text string) []byte {
 	return append(b, text...)
 }
 
-// SplitValues takes apart what the appenders of n fields have appended, into the values of each, which are
-// valid UTF-8.
+// SplitValues separates what the Appenders of n fields have appended. It returns the values of each field, as valid
+// UTF-8.
 func SplitValues(appended string, n int) [][]string {
 	all := make([][]string, n)
 	for i := range all {

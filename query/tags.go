@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// ParseTags turns a comma list of name:value into its tree: of each name that is in it, one of the values
-// has to match. A value has * for any text and ? for any one character.
+// ParseTags turns a comma list of name:value into its tree. For each name in the list, one of its values must match. In
+// a value, * stands for any text and ? for any one character.
 func (k Kind) ParseTags(list string) (Node, error) {
 	if len(list) > maxBytes {
 		return nil, fmt.Errorf("%d bytes long: want %d at most", len(list), maxBytes)

@@ -5,39 +5,39 @@ import (
 	"strings"
 )
 
-// Node is a filter, or a part of one: And, Or, Not, Equal, Like or Within. The String of what a Kind has
-// parsed is a text that the same Kind parses to the same tree, if it is not longer than a text may be.
+// Node is a filter, or a part of one: And, Or, Not, Equal, Like or Within. If a Kind has parsed the tree, the same Kind
+// parses the text of String to the same tree, unless that text is too long.
 type Node interface {
 	String() string
-	// bind is how closely the text of the node holds together: one inside another needs parentheses if it
-	// does not do so more closely.
+	// bind is how closely the operator of the node binds. A node inside of another one needs parentheses, unless it
+	// binds more closely than the outer one.
 	bind() int
 }
 
-// And holds where every one of its nodes does. There are two of them or more.
+// And matches if all of its nodes match. It has at least two.
 type And []Node
 
-// Or holds where one or more of its nodes do. There are two of them or more.
+// Or matches if at least one of its nodes matches. It has at least two.
 type Or []Node
 
-// Not holds where its node does not.
+// Not matches if its node does not match.
 type Not struct{ Node Node }
 
-// Equal holds where a value of the field is Value. Addresses and numbers are compared as such, of all others
-// ASCII letters of either case are the same. Unresolved as Value also holds where the field has no value.
+// Equal matches if a value of the field is Value. Addresses and numbers are compared as addresses and numbers. In other
+// values the case of ASCII letters does not matter. If Value is Unresolved, it also matches a field without a value.
 type Equal struct {
 	Name  string // of the field
 	Value string // not empty
 }
 
-// Like holds where a value of the field, as it is written, is as Pattern has it: * stands for any text, ? for
-// any one byte, and ASCII letters of either case are the same. It does not hold where the field has no value.
+// Like matches if the text of a value of the field matches Pattern. In Pattern, * stands for any text and ? for any one
+// byte. The case of ASCII letters does not matter. A field without a value does not match.
 type Like struct {
 	Name    string // of the field
 	Pattern string // has * or ?
 }
 
-// Within holds where the field, an address, is in one of the networks.
+// Within matches if the field, an address, is in one of the networks.
 type Within struct {
 	Name     string         // of the field
 	Networks []netip.Prefix // one or more, none with bits beyond its length
@@ -90,8 +90,8 @@ func (n Within) String() string {
 	return b.String() + ")"
 }
 
-// join writes the nodes with the operator between. A node of the same operator stands in parentheses too, so
-// that it stays a node of its own.
+// join writes the nodes with the operator between them. A node with the same operator is also put in parentheses, so
+// that parsing does not merge it with the outer one.
 func join(nodes []Node, operator string, bind int) string {
 	var b strings.Builder
 	for i, n := range nodes {
@@ -107,7 +107,8 @@ func join(nodes []Node, operator string, bind int) string {
 	return b.String()
 }
 
-// isPlain says whether a value needs no quotation marks. Some that would need none are quoted too.
+// isPlain says whether a value is written without quotation marks. It is strict: some values that do not need quotation
+// marks get them too.
 func isPlain(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("_./:-", r))

@@ -89,7 +89,7 @@ func TestRetentionKeepsWhatItShould(t *testing.T) {
 	}
 }
 
-// TestClockSteps has the clock wrong for a while, both ways.
+// TestClockSteps sets the clock wrong for a while, forward and back.
 func TestClockSteps(t *testing.T) {
 	for _, step := range []time.Duration{10 * 365 * 24 * time.Hour, -10 * 365 * 24 * time.Hour, -7 * time.Minute} {
 		s := open(t, store.Options{Path: newPath(t), Retention: 24 * time.Hour})
@@ -184,7 +184,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// TestFolds: what finds no room of its own is counted together.
+// TestFolds: records that come when their bucket is full are added up together.
 func TestFolds(t *testing.T) {
 	const room, more = 100_000, 500
 	for _, path := range []string{"", newPath(t)} {

@@ -47,8 +47,8 @@ func child(t *testing.T, mode, path string, env ...string) *exec.Cmd {
 	return cmd
 }
 
-// TestKilled kills the writing process a hundred times, anywhere. Each time, what it said is in the file
-// must be there whole, and nothing else in parts or twice.
+// TestKilled kills the writing process a hundred times, at any point. Each time, all buckets that the process reported as
+// written must be in the file, whole. No bucket may be there in part or twice.
 func TestKilled(t *testing.T) {
 	times := 100
 	if testing.Short() {

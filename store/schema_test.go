@@ -28,8 +28,8 @@ func TestBucketIsComplete(t *testing.T) {
 	}
 }
 
-// The counters of an older program, and of one that has three more, one of which not every kernel has. To the older
-// one, what they are in a record is nothing that it keeps.
+// The counters of an older program, and of a newer one with three more. Not every kernel has one of these. The older
+// program does not keep the three.
 func schemas() (older, newer *chunk.Schema) {
 	kept := slices.DeleteFunc(record.Fields(), func(f record.Field[record.Counters]) bool {
 		return f.Name == "tcp_resets" || f.Name == "tcp_recovery_count"

@@ -32,8 +32,8 @@ type Connection struct {
 	Type       string               `json:"type"` // TypeConnection
 }
 
-// ConnectionAttributes are counts over the whole window. For TCP, packets are segments. The counts of connections also
-// have the failed attempts to connect.
+// ConnectionAttributes are counts over the whole window. For TCP, packets are segments. TCPRefusals and TCPTimeouts also
+// count failed attempts to connect. TCPEstablishedConnections and TCPClosedConnections do not.
 type ConnectionAttributes struct {
 	BytesSentByClient         int64               `json:"bytes_sent_by_client"`
 	BytesSentByServer         int64               `json:"bytes_sent_by_server"`

@@ -188,7 +188,7 @@ func zero[R any](columns []column[R], name string, r *R) {
 	}
 }
 
-// TestLayout1Directions: which ends were here was not kept, and is what their owners show.
+// TestLayout1Directions: layout 1 did not keep which ends were on this host, so the owners decide.
 func TestLayout1Directions(t *testing.T) {
 	for _, p := range layout1(t) {
 		if !p.isDNS {

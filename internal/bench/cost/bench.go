@@ -15,19 +15,19 @@ import (
 // A benchCase is a kind of load that can be asked for.
 type benchCase struct {
 	name string
-	// what is one operation.
+	// what describes one operation.
 	what string
 	make func(*lab) (*load, error)
 	// needs are programs without which the case is left out.
 	needs []string
-	// round is how long a round is to take; 0 is what was asked for.
+	// round is how long a round should take. 0 means the time that was asked for.
 	round time.Duration
 }
 
-// A group of cases shares a host, and each start of a way.
+// A group is some cases that run in the same lab. A way is started once for all of them.
 type group struct {
 	cases []benchCase
-	// share is the part of the budget that it gets, of the sum of all that are asked for.
+	// share is the group's weight: it gets share/sum of the time, where sum is that of all chosen groups.
 	share float64
 	// sockets are open in the client's namespace beside the load.
 	sockets int
@@ -44,7 +44,8 @@ var groups = []group{
 		{name: "veth", what: "connection with 1 byte each way, between two namespaces", make: newVeth},
 		{name: "udp", what: "datagram of 100 bytes sent and received over veth", make: newDatagrams},
 		{name: "gso", what: "40 datagrams of 1200 bytes sent and received as one buffer over veth", make: newSegmented},
-		// socktally looks at what DNS said when it has enough of it: several times in a round, not once or twice.
+		// socktally reads DNS messages when there are enough of them. The round is long, so that this happens several
+		// times in each.
 		{name: "dns", what: "query of DNS and its answer, UDP over veth, 20,000 a second", make: newDNS, round: 120 * time.Millisecond},
 	}},
 	{share: 0.15, sockets: 100_000, walking: true, cases: []benchCase{
@@ -64,22 +65,22 @@ func (c benchCase) missing() string {
 	return ""
 }
 
-// bench is a case at work.
+// bench is a running case.
 type bench struct {
 	benchCase
 	lab   *lab
 	clock *clock
 	load  *load
-	// ops are a round.
+	// ops is the number of operations in a round.
 	ops int
-	// results are by what was measured and by way, one a block.
+	// results are by the name of the measured value, then by way. There is one result for each block.
 	results map[string]map[string][]float64
-	// programs are those that were made for this case, by way. That of spin adds a part to an operation.
+	// programs are the programs for this case, by way. That of the way spin makes an operation longer by a known part.
 	programs map[string]*ebpf.Program
 	added    float64
 }
 
-// What is measured.
+// The names of the measured values.
 const cpuTime, half, slowest = "CPU time", "latency p50", "latency p99"
 
 func newBench(c benchCase, l *lab, clock *clock, round time.Duration) (*bench, error) {
@@ -196,15 +197,15 @@ func measureAll(w way, benches []*bench, clock *clock, walking bool, random *ran
 	return measured, nil
 }
 
-// waitForHalf waits until shortly before the middle of a second: a schedule of each second comes up when it begins,
-// and a round of a second then has it once, in its middle.
+// waitForHalf waits until shortly before the middle of a second. A schedule of once a second runs when a second begins.
+// So a round of one second has it exactly once, in its middle.
 func waitForHalf() {
 	const wanted = 200 * time.Millisecond // the warming up takes the rest
 	now := time.Duration(time.Now().Nanosecond())
 	time.Sleep((wanted - now + time.Second) % time.Second)
 }
 
-// add keeps what a block measured with a way.
+// add keeps the results of a way in a block.
 func (b *bench) add(way string, measured map[string]float64) {
 	for what, value := range measured {
 		if b.results[what] == nil {

@@ -15,20 +15,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The command starts itself again as a process of another kind.
+// childEnv is set if the command has started itself again. Its value says what this process has to do.
 const childEnv = "SOCKTALLY_BENCH_CHILD"
 
 var children = map[string]func(args []string) error{"echo": childEcho, "hold": childHold}
 
-// helper is a process that this command started. Its input stays open until it is to end.
+// helper is a process that this command started. It ends when its input is closed.
 type helper struct {
 	cmd *exec.Cmd
 	in  io.Closer
 	out *bufio.Reader
 }
 
-// startChild starts a process of a kind from the caller's thread, whose namespace and CPU it gets, with files as
-// its descriptors from 3 on. It returns when the child says that it is ready.
+// startChild starts a process of a kind. The process gets the namespace and the CPU of the caller's thread, and files as
+// its descriptors from 3 on. startChild returns when the process says that it is ready.
 func startChild(kind string, files []*os.File, args ...string) (*helper, error) {
 	cmd := exec.Command(os.Args[0], args...)
 	// Without preemption no signal of the Go runtime disturbs a loop.

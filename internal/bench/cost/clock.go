@@ -14,19 +14,18 @@ import (
 	"socktally/internal/host"
 )
 
-// clock tells how much processor time was used for a load and by what looks at it. /proc/stat alone cannot: it
-// counts in units of 10 ms what it finds at each tick, which is a fifth of a short round, and has in it what every
-// other process of the machine does. So this command and all that it starts are in a cgroup of their own, whose time
-// the kernel counts in full, with the interrupts that come in that time. Beside them it counts the threads of the
-// kernel that do work for others. What is done by interrupts after a round, as RCU's callbacks are, is caught by
-// settle.
+// clock measures the processor time of a load and of the program that counts its flows. /proc/stat is not enough: its
+// unit of 10 ms is a fifth of a short round, and it has the time of all other processes. So this command and all
+// processes that it starts are in their own cgroup. The kernel counts the time of a cgroup exactly, with the interrupts
+// during that time. The clock adds the time of kernel threads that do work for others. Some work is done by interrupts
+// after a round, such as RCU callbacks. settle catches that.
 type clock struct {
 	cgroup  string
 	threads map[string]*os.File // nil for those that do not count
 	began   machineTime
 }
 
-// machineTime is what /proc/stat says of all processors, and what this command had of it, in seconds.
+// machineTime is the time of all processors in /proc/stat and this command's part of it, in seconds.
 type machineTime struct{ busy, stolen, own, wall float64 }
 
 func newClock() (*clock, error) {
@@ -62,8 +61,8 @@ func (c *clock) close() {
 	}
 }
 
-// workers are the threads of the kernel that do what others gave them to do. The rest looks after memory and disks
-// by itself.
+// workers are the names of kernel threads that do work for others. The other kernel threads manage memory and disks and
+// have nothing to do with the load.
 var workers = []string{"(kworker", "(ksoftirqd", "(rcu"}
 
 // findThreads looks for threads of the kernel that are new.
@@ -115,7 +114,7 @@ func (c *clock) kernel() (sum float64) {
 
 // own is the time of the cgroup, in nanoseconds.
 func (c *clock) own() (float64, error) {
-	// The kernel adds up the time of a thread that runs when it looks at it: here, the caller.
+	// The kernel brings the time of a running thread up to date when the time is read. This does that for the caller.
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
 		return 0, err
@@ -151,8 +150,8 @@ func (c *clock) measure(f func() error) (float64, error) {
 // settleTime is longer than the kernel takes to free what was closed: some ticks of the clock.
 const settleTime = 12 * time.Millisecond
 
-// settle keeps the CPU busy for a while with a loop that does nothing and returns how long that loop itself
-// ran. What interrupts it is not in that, however short it is.
+// settle keeps the CPU busy for settleTime with an empty loop. It returns how long the loop itself ran, without any
+// interruption.
 func settle() (idle time.Duration) {
 	const turn = 400 * time.Nanosecond // at most, where nothing interrupts
 	begin := time.Now()

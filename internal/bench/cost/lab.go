@@ -21,7 +21,7 @@ type lab struct {
 
 const clientIP, serverIP = "10.99.0.1", "10.99.0.2"
 
-// namespace is a network namespace without a name: it goes with the last thread, socket or descriptor.
+// namespace is a network namespace without a name. It ends with its last thread, socket or descriptor.
 type namespace struct {
 	fd         int
 	inhabitant *exec.Cmd
@@ -101,7 +101,7 @@ func newNamespace() (*namespace, error) {
 		if err := linkUp("lo", ""); err != nil {
 			return err
 		}
-		// A namespace that no process is in would be hard to find for anybody.
+		// Other programs can find a namespace only if a process is in it.
 		ns.inhabitant = exec.Command("sleep", "3600")
 		return ns.inhabitant.Start()
 	})
@@ -120,7 +120,7 @@ func (ns *namespace) close() {
 	unix.Close(ns.fd)
 }
 
-// onThread runs f on a thread of its own, which ends with it: what f changes of its thread stays nowhere.
+// onThread runs f on a new thread. The thread ends after f, so that a change of its namespace or CPU has no other effect.
 func onThread(f func() error) error {
 	result := make(chan error)
 	go func() {

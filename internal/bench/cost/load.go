@@ -14,17 +14,17 @@ import (
 type load struct {
 	// run does n operations, on the thread of the lab's worker.
 	run func(n int) error
-	// latencies are the times that the operations of the last run took, in nanoseconds, where that is measured.
+	// latencies returns the time of each operation of the last run, in nanoseconds. It is nil if that is not measured.
 	latencies func() []float64
-	// did is how many operations the last run did, where it cannot do a given number.
+	// did returns the number of operations of the last run. It is nil if run does exactly the given number.
 	did   func() int
 	close func()
 }
 
 const small = 128
 
-// newBulk writes and reads 64 KiB at a time over one connection. Client and server are one thread, as in the loads
-// that follow: nothing waits for another thread to be scheduled, so that nothing but work takes time.
+// newBulk writes and reads 64 KiB at a time over one connection. Here and in most other loads, client and server are the
+// same thread, so that no time passes until another thread is scheduled.
 func newBulk(l *lab) (*load, error) { return newStream(l, 64<<10) }
 
 func newSmallWrites(l *lab) (*load, error) { return newStream(l, small) }
@@ -101,7 +101,7 @@ func newPingPong(l *lab) (*load, error) {
 	}, nil
 }
 
-// newLoopback connects, sends one byte and has one back, and closes, within the client's namespace.
+// newLoopback connects, sends one byte, receives one, and closes, all in the client's namespace.
 func newLoopback(l *lab) (*load, error) { return newConnections(l.client, "127.0.0.1") }
 
 // newVeth does the same with a server in another namespace.
@@ -183,7 +183,7 @@ func newDatagrams(l *lab) (*load, error) {
 	}, nil
 }
 
-// segments is how many datagrams one buffer has, of which the kernel makes as many packets.
+// segments is how many datagrams one buffer has. The kernel makes one packet of each.
 const segments, segment = 40, 1200
 
 // newSegmented sends and receives many datagrams as one buffer (UDP_SEGMENT, UDP_GRO).

@@ -1,8 +1,9 @@
-// Command cost measures what counting flows costs a host: the processor time of one operation of a load, with and
-// without socktally, with the kernel's own part of it, and with other programs that count flows. Short rounds of all
-// these ways take turns in random order; what is compared was measured within seconds. It prints the median of the
-// differences with the interval that holds the truth with 95 %, and where that is wider than asked, that it cannot
-// tell. make bench-cost runs it. It needs root, and nothing else to run beside it.
+// Command cost measures how much processor time a host needs to count flows. It measures the time of one operation of a
+// load without socktally, with socktally, with empty programs (the kernel's own part), and with other programs that
+// count flows. Each of these is a way. Short rounds of all ways take turns in random order, so that the compared results
+// were measured within seconds. It prints the median of the differences with its interval of 95 %. If the interval is
+// wider than asked, it prints that it cannot tell. make bench-cost runs it. It needs root, and a machine without other
+// work.
 package main
 
 import (
@@ -115,7 +116,7 @@ func caseNames() (names []string) {
 	return names
 }
 
-// chosen are the groups with the cases that were asked for and can be had.
+// chosen returns the groups with those cases that were asked for and can run here.
 func (o *options) chosen() (chosen []group) {
 	for _, g := range groups {
 		var cases []benchCase
@@ -140,7 +141,7 @@ func (o *options) run(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return errors.New("must be root: it makes network namespaces and loads programs into the kernel")
 	}
-	// A collection, or a thread that waits for its turn in the runtime, would fall on one way and not on another.
+	// A garbage collection, or a thread that waits for the Go scheduler, would disturb one way and not another.
 	debug.SetGCPercent(-1)
 	runtime.GOMAXPROCS(max(4, runtime.NumCPU()))
 	clock, err := newClock()
@@ -207,14 +208,14 @@ func (o *options) measureGroup(ctx context.Context, g group, clock *clock, budge
 	return nil
 }
 
-// takeTurns measures blocks, in each of which every way has a turn, until the time or the rounds are over. What a
-// block measured is kept only where the whole block is.
+// takeTurns measures blocks until the time or the rounds are over. In a block every way has one turn. Only the results of
+// a whole block are kept.
 func (o *options) takeTurns(ctx context.Context, g group, ways []way, benches []*bench, clock *clock, end time.Time) error {
 	random := rand.New(rand.NewPCG(o.seed, 0))
 	var longest time.Duration
 	for block := 0; o.rounds == 0 || block < o.rounds; block++ {
 		begin := time.Now()
-		// One block is measured in any case, with the time that it takes.
+		// The first block is always measured, however long it takes.
 		if ctx.Err() != nil || block > 0 && begin.Add(longest).After(end) {
 			return nil
 		}
@@ -236,7 +237,7 @@ func (o *options) takeTurns(ctx context.Context, g group, ways []way, benches []
 	return nil
 }
 
-// filter leaves off, what was asked for, and what that is compared with.
+// filter keeps the way off, the ways that were asked for, and the ways that these are compared with.
 func (o *options) filter(ways []way) (kept []way) {
 	wanted := func(name string) bool { return len(o.only) == 0 || slices.Contains(o.only, name) }
 	for _, w := range ways {
@@ -250,7 +251,7 @@ func (o *options) filter(ways []way) (kept []way) {
 	return kept
 }
 
-// machine is on what this is measured.
+// machine describes the machine of the measurement.
 func machine() string {
 	text, _ := os.ReadFile("/proc/cpuinfo")
 	model := "unknown processor"

@@ -32,7 +32,7 @@ func (a *attached) close() error {
 	return errors.Join(errs...)
 }
 
-// emptyWay stands where socktally's programs stand, and does nothing: what it costs is the kernel's own way there.
+// emptyWay attaches programs that do nothing at the places of socktally's programs. Its cost is the kernel's own part.
 func emptyWay() way {
 	return way{name: empty, start: func() (func() error, error) {
 		a, err := attachEmpty()
@@ -83,8 +83,8 @@ func nothing(result int32) asm.Instructions {
 	return asm.Instructions{asm.Mov.Imm(asm.R0, result), asm.Return()}
 }
 
-// stillWay and spinWay are empty, but for a program at each packet that is sent. In the one it goes once round a
-// loop, in the other so often that an operation takes a known part more.
+// stillWay and spinWay are like emptyWay, but the program for sent packets runs a loop: in stillWay once, in spinWay so
+// often that an operation takes longer by a known part.
 func stillWay() way {
 	return packetWay(still, func(*bench) (*ebpf.Program, error) { return turns(1) })
 }
@@ -124,9 +124,9 @@ func packetWay(name string, program func(*bench) (*ebpf.Program, error)) way {
 	}
 }
 
-// turns is a program that goes round a loop so many times. It reads the clock before and after: the processor waits
-// there for all that comes before. Without, it goes on behind the loop while the loop still runs, and a loop of
-// less than a hundred nanoseconds costs nothing.
+// turns returns a program that runs a loop n times. It reads the clock before and after the loop, because the processor
+// then waits for all earlier instructions. Otherwise the processor runs the code after the loop at the same time, and a
+// loop of less than a hundred nanoseconds seems to cost nothing.
 func turns(n int) (*ebpf.Program, error) {
 	return ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type: ebpf.CGroupSKB, AttachType: ebpf.AttachCGroupInetEgress, License: "GPL",

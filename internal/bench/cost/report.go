@@ -7,11 +7,11 @@ import (
 	"socktally/internal/bench/paired"
 )
 
-// A comparison is of a way with the one that it is held against.
+// A comparison is a way and the reference that it is compared with.
 type comparison struct{ way, reference string }
 
-// comparisons are of each way with off, and besides of those with another reference: on with empty is the part of it
-// that is not the kernel's own.
+// comparisons returns the comparison of each way with off. Some ways have another reference too: the comparison of on
+// with empty shows the part that is not the kernel's own.
 func comparisons(ways []way) (all []comparison) {
 	has := func(name string) bool { return slices.ContainsFunc(ways, func(w way) bool { return w.name == name }) }
 	for _, w := range ways {
@@ -27,7 +27,7 @@ func comparisons(ways []way) (all []comparison) {
 	return all
 }
 
-// compare is how much more of what was measured a way takes.
+// compare returns by which part the measured value of a way is larger than that of its reference.
 func (b *bench) compare(what string, c comparison, seed uint64) paired.Interval {
 	return paired.Bootstrap(paired.Relative(b.results[what][c.way], b.results[what][c.reference]), seed)
 }

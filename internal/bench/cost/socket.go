@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The loads call the kernel without Go's scheduler between: it would be part of what is measured, and not the same
-// part each time.
+// The loads make system calls directly. With the Go scheduler between, its time would be measured too, and that time is
+// not the same in each round.
 
 // transfer calls read or write. It is for sockets that block.
 func transfer(call uintptr, fd int, b []byte) (int, error) {

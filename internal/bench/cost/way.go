@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// A way is one to count what a load does, or not to. start returns what ends it, and nothing is left of it then.
+// A way is one way to count the flows of a load, or not to count them. start returns the function that ends the way and
+// removes all that it made.
 type way struct {
 	name  string
 	start func() (stop func() error, err error)
@@ -29,7 +30,7 @@ const (
 
 var wayNames = []string{off, on, noUDP, noDNS, empty, still, spin, before, pmacctd, softflowd}
 
-// never is a schedule that does not come up in a run, and walking one that does once a second.
+// never is a schedule that does not run during a measurement. walking runs once a second.
 const never, walking = "0 0 1 1 *", "@every 1s"
 
 // daemonWay is a socktally that does nothing but trace. Its environment is only what is given.
@@ -159,7 +160,8 @@ func (o *options) ways(l *lab) []way {
 	return append(all, peers(l)...)
 }
 
-// walkingWays are those that are measured beside many sockets, which they look at once a second, on the CPU of the load.
+// walkingWays returns the ways that are measured beside many open sockets. They read all sockets once a second, on the
+// CPU of the load.
 func (o *options) walkingWays(l *lab) []way {
 	all := []way{o.ways(l)[0], daemonWay(on, o.binary, l.cpu, walking)}
 	if o.before != "" {

@@ -1,5 +1,5 @@
-// Package paired says how much one way costs more than another, from rounds that were measured beside each
-// other: the median of the differences of pairs, with an interval that says how sure that is.
+// Package paired says how much more one way costs than another one. It uses pairs of results that were measured at
+// nearly the same time. The answer is the median of the pairs' differences, with a confidence interval.
 package paired
 
 import (
@@ -10,15 +10,16 @@ import (
 	"time"
 )
 
-// resamples is how often a bootstrap draws. Its own error is then a few percent of the interval's width.
+// resamples is how many samples a bootstrap draws. With this number its own error is a few percent of the interval's
+// width.
 const resamples = 2000
 
-// fewest is how many pairs an interval needs: of five, the median is outside of all of them in 6 % of cases.
+// fewest is how many pairs an interval needs. With five pairs, the true median is below or above all of them in 6 % of
+// cases, so an interval of 95 % is not possible.
 const fewest = 6
 
-// Turns measures every way so many times: each round is every way once, in random order, so that what else the
-// machine does falls on all of them. What a way returns is its result of the round; the i-th results of all ways are
-// of one round.
+// Turns measures every way in each round, once and in random order. So other work of the machine disturbs all ways
+// alike. A way returns its result of the round. The i-th results of all ways are of the same round.
 func Turns(rounds int, seed uint64, ways ...func() (float64, error)) (results [][]float64, err error) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	results = make([][]float64, len(ways))
@@ -44,24 +45,24 @@ func Timed(run func() error) func() (float64, error) {
 	}
 }
 
-// Ratio is how many times as large as the reference the value is.
+// Ratio returns value divided by reference, as an interval.
 func Ratio(value, reference []float64, seed uint64) Interval {
 	i := Bootstrap(Relative(value, reference), seed)
 	i.Mid, i.Low, i.High = i.Mid+1, i.Low+1, i.High+1
 	return i
 }
 
-// Interval is an estimate, and between which values the truth is with a confidence of 95 %.
+// Interval is an estimate with its confidence interval of 95 %.
 type Interval struct {
 	Mid, Low, High float64
-	// Pairs is how many pairs it is made of.
+	// Pairs is the number of pairs behind the estimate.
 	Pairs int
 }
 
-// Width is how far its ends are from each other.
+// Width is the distance of the two ends.
 func (i Interval) Width() float64 { return i.High - i.Low }
 
-// Tells says whether the interval is as narrow as asked, and made of enough pairs.
+// Tells says whether the interval is not wider than width and has enough pairs.
 func (i Interval) Tells(width float64) bool { return i.Pairs >= fewest && i.Width() <= width }
 
 // Percent writes the interval of a relative difference, 0.01 being 1 %.
@@ -69,7 +70,7 @@ func (i Interval) Percent() string {
 	return fmt.Sprintf("%+6.2f %% [%+6.2f, %+6.2f]", 100*i.Mid, 100*i.Low, 100*i.High)
 }
 
-// Verdict says what the interval of a relative difference tells, where it is to be no wider than width.
+// Verdict describes the interval of a relative difference in words. If the interval is wider than width, it says so.
 func (i Interval) Verdict(width float64) string {
 	switch {
 	case i.Pairs < fewest:
@@ -84,7 +85,7 @@ func (i Interval) Verdict(width float64) string {
 	return "no difference found"
 }
 
-// Median is the middle of the values, or the mean of the two in the middle. It is 0 of none.
+// Median returns the middle value, or the mean of the two in the middle. Without values it returns 0.
 func Median(of []float64) float64 {
 	return middle(slices.Sorted(slices.Values(of)))
 }
@@ -100,7 +101,8 @@ func middle(sorted []float64) float64 {
 	return (sorted[n/2-1] + sorted[n/2]) / 2
 }
 
-// Quantile is the value that a share of the sorted ones does not exceed. It is the zero value of none.
+// Quantile returns the value that the given share of the sorted values does not exceed. Without values it returns the
+// zero value.
 func Quantile[T cmp.Ordered](sorted []T, share float64) (q T) {
 	if len(sorted) == 0 {
 		return q
@@ -108,8 +110,8 @@ func Quantile[T cmp.Ordered](sorted []T, share float64) (q T) {
 	return sorted[min(int(share*float64(len(sorted))), len(sorted)-1)]
 }
 
-// Relative returns, for each pair, by which part of reference[i] value[i] is larger. Where one list is longer, its
-// end has no partner and is left out, and so is a pair whose reference is not above 0.
+// Relative returns (value[i]-reference[i])/reference[i] for each pair. If one list is longer, the rest of it is left out.
+// A pair whose reference is not above 0 is left out too.
 func Relative(value, reference []float64) (differences []float64) {
 	for i := range min(len(value), len(reference)) {
 		if reference[i] > 0 {
@@ -142,7 +144,7 @@ func Bootstrap(values []float64, seed uint64) Interval {
 	}
 }
 
-// drawnMedian is the median of as many values as there are, of which the i-th was drawn drawn[i] times.
+// drawnMedian returns the median of a sample of len(sorted) values, in which the i-th value comes drawn[i] times.
 func drawnMedian(sorted []float64, drawn []int) float64 {
 	n, seen := len(sorted), 0
 	for i, times := range drawn {
