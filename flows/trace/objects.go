@@ -6,6 +6,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
 )
 
 // objects are the maps and the loaded programs of one object file of package bpf. Programs are loaded one by one,
@@ -53,6 +54,20 @@ func (o *objects) load(name string) (*ebpf.Program, error) {
 	defer loaded.Close()
 	o.Programs[name] = loaded.DetachProgram(name)
 	return o.Programs[name], nil
+}
+
+// iterate loads the program of an iterator and attaches it.
+func (o *objects) iterate(name string, options link.IterOptions) (*link.Iter, error) {
+	program, err := o.load(name)
+	if err != nil {
+		return nil, err
+	}
+	options.Program = program
+	iter, err := link.AttachIter(options)
+	if err != nil {
+		return nil, &coverage.ObjectError{Name: name, Kind: o.spec.Programs[name].SectionName, Err: err}
+	}
+	return iter, nil
 }
 
 // set sets a global variable of the programs.

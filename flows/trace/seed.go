@@ -17,11 +17,11 @@ import (
 // kernel does not allow one of them, all sockets that sock_diag lists are visited, with the owners from /proc.
 func (t *TCP) seed() error {
 	o := t.tracer.options
-	files, filesErr := t.iterate(bpf.FlowsProgSeedFiles, link.IterOptions{})
+	files, filesErr := t.tracer.iterate(bpf.FlowsProgSeedFiles, link.IterOptions{})
 	if filesErr == nil {
 		defer files.Close()
 	}
-	tcp, tcpErr := t.iterate(bpf.FlowsProgSeedTcp, link.IterOptions{})
+	tcp, tcpErr := t.tracer.iterate(bpf.FlowsProgSeedTcp, link.IterOptions{})
 	if tcpErr == nil {
 		defer tcp.Close()
 	}

@@ -158,13 +158,9 @@ func (t *UDP) attachTo(root, name string, place ebpf.AttachType) error {
 
 // seed notes the owners of the sockets that are older than the programs.
 func (t *UDP) seed() error {
-	program, err := t.load(bpf.UdpProgSeedUdpFiles)
+	files, err := t.iterate(bpf.UdpProgSeedUdpFiles, link.IterOptions{})
 	if err != nil {
 		return err
-	}
-	files, err := link.AttachIter(link.IterOptions{Program: program})
-	if err != nil {
-		return &coverage.ObjectError{Name: bpf.UdpProgSeedUdpFiles, Kind: coverage.ByFiles, Err: err}
 	}
 	defer files.Close()
 	if err := runIter(files); err != nil {

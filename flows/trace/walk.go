@@ -20,7 +20,7 @@ type walker interface {
 
 // openWalker chooses the cheapest walk that the kernel allows.
 func (t *TCP) openWalker() {
-	storage, err := t.iterate(bpf.FlowsProgWalkStorage, link.IterOptions{Map: t.tracer.Maps[bpf.FlowsMapSockets]})
+	storage, err := t.tracer.iterate(bpf.FlowsProgWalkStorage, link.IterOptions{Map: t.tracer.Maps[bpf.FlowsMapSockets]})
 	if err == nil {
 		t.walker = storageWalk{storage}
 		t.tracer.addCoverage(coverage.TCPOpen, coverage.ByStorage)
@@ -29,12 +29,12 @@ func (t *TCP) openWalker() {
 	errs := []error{err}
 	w := &tableWalk{number: t.numbered(), seenOtherNetns: t.tracer.Variables[bpf.FlowsVarSeenOtherNetns], proc: t.tracer.options.Proc, currentNetns: t.tracer.currentNetns}
 	by := ""
-	if w.tcp, err = t.iterate(bpf.FlowsProgWalkTcp, link.IterOptions{}); err != nil {
+	if w.tcp, err = t.tracer.iterate(bpf.FlowsProgWalkTcp, link.IterOptions{}); err != nil {
 		errs = append(errs, err)
 	} else {
 		by = coverage.ByTCPTable
 	}
-	if w.files, err = t.iterate(bpf.FlowsProgWalkFiles, link.IterOptions{}); err != nil {
+	if w.files, err = t.tracer.iterate(bpf.FlowsProgWalkFiles, link.IterOptions{}); err != nil {
 		errs = append(errs, err)
 	} else {
 		by = coverage.Join(by, coverage.ByFiles)
@@ -52,20 +52,6 @@ func (t *TCP) openWalker() {
 	}
 	t.walker = visitWalk{v, t.numbered()}
 	t.tracer.addCoverage(coverage.TCPOpen, coverage.BySockDiag, errs...)
-}
-
-// iterate loads the program of an iterator and attaches it.
-func (t *TCP) iterate(name string, o link.IterOptions) (*link.Iter, error) {
-	program, err := t.tracer.load(name)
-	if err != nil {
-		return nil, err
-	}
-	o.Program = program
-	iter, err := link.AttachIter(o)
-	if err != nil {
-		return nil, &coverage.ObjectError{Name: name, Kind: t.tracer.spec.Programs[name].SectionName, Err: err}
-	}
-	return iter, nil
 }
 
 // storageWalk walks over the storage of sockets. It visits each counted socket once, in all network namespaces.

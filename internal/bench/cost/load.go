@@ -166,7 +166,11 @@ func newDatagrams(l *lab) (*load, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, in := make([]byte, 100), make([]byte, 2048)
+	return sendAndReceive(client, server, make([]byte, 100), make([]byte, 2048)), nil
+}
+
+// sendAndReceive sends out and receives it into in, again and again.
+func sendAndReceive(client, server int, out, in []byte) *load {
 	return &load{
 		run: func(n int) error {
 			for range n {
@@ -180,7 +184,7 @@ func newDatagrams(l *lab) (*load, error) {
 			return nil
 		},
 		close: func() { unix.Close(client); unix.Close(server) },
-	}, nil
+	}
 }
 
 // segments is how many datagrams one buffer has. The kernel makes one packet of each.
@@ -198,21 +202,7 @@ func newSegmented(l *lab) (*load, error) {
 	if err := unix.SetsockoptInt(server, unix.IPPROTO_UDP, unix.UDP_GRO, 1); err != nil {
 		return nil, os.NewSyscallError("setsockopt UDP_GRO", err)
 	}
-	out, in := make([]byte, segments*segment), make([]byte, 64<<10)
-	return &load{
-		run: func(n int) error {
-			for range n {
-				if err := writeAll(client, out); err != nil {
-					return err
-				}
-				if err := readFull(server, in, len(out)); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-		close: func() { unix.Close(client); unix.Close(server) },
-	}, nil
+	return sendAndReceive(client, server, make([]byte, segments*segment), make([]byte, 64<<10)), nil
 }
 
 // The pace of DNS: a burst each millisecond makes 20,000 queries a second.
